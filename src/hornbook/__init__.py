@@ -1,0 +1,3 @@
+"""Hornbook: small language models, raised on textbooks."""
+
+__version__ = "0.1.0"

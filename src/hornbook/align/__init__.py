@@ -1,0 +1,1 @@
+"""Post-training: supervised chat tuning, preference pairs, DPO."""

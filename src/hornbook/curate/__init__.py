@@ -1,0 +1,1 @@
+"""Choosing text: quality, duplicates, educational value, decontamination."""

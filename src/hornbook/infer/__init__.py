@@ -1,0 +1,1 @@
+"""The engine: batched generation, sampling, quantized weights."""

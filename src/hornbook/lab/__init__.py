@@ -1,0 +1,1 @@
+"""Runs, steps, claims, reports, machine facts: what every recipe stands on."""

@@ -1,0 +1,1 @@
+"""LanguageModel and its kinds; the call store, the ledger, the HTTP client."""

@@ -1,0 +1,1 @@
+"""Recipes: one module a paper, each a dozen calls to steps and then the claims."""

@@ -1,0 +1,1 @@
+"""Teacher-written data: stories, textbooks, exercises, word problems, dialogue."""

@@ -1,0 +1,1 @@
+"""Trainer, objectives, optimizers, schedules, checkpoints."""
