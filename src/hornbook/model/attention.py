@@ -1,0 +1,100 @@
+"""Every attention path of the decoder behind one function, `attend`.
+
+Which keys a query may see is decided once per forward pass (`Visible`) and shared by all layers.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visible:
+    """Which keys each query sees.
+
+    mask: bool, broadcastable to (batch, heads, queries, keys), True where visible; None means
+    plain causal attention (`causal`) or everything (not `causal`: a single query behind a full cache).
+    document: (batch, time) integer ids where packed documents are isolated, for paths that work
+    block by block instead of by mask. window: tokens a query sees including itself, or None.
+    """
+
+    mask: Tensor | None = None
+    causal: bool = True
+    document: Tensor | None = None
+    window: int | None = None
+
+
+def visible_in_training(
+    time: int,
+    *,
+    document: Tensor | None = None,
+    window: int | None = None,
+    device: torch.device | None = None,
+) -> Visible:
+    """Visibility of a pass without a cache: causal, inside the window, inside the document.
+
+    time: tokens per row. document: (batch, time) integer ids or None; a token sees only tokens of
+    the same id, whatever the ids are.
+    """
+    if window is not None and window >= time:
+        window = None
+    if document is None and window is None:
+        return Visible()
+    slot = torch.arange(time, device=device)
+    mask = slot[:, None] >= slot[None, :]
+    if window is not None:
+        mask = mask & (slot[:, None] - slot[None, :] < window)
+    if document is not None:
+        mask = mask & (document[:, :, None] == document[:, None, :])
+        return Visible(mask=mask[:, None], causal=False, document=document, window=window)
+    return Visible(mask=mask, causal=False, window=window)
+
+
+def visible_in_cache(
+    used: int,
+    time: int,
+    padding: Tensor | None,
+    *,
+    window: int | None = None,
+    device: torch.device | None = None,
+) -> Visible:
+    """Visibility of `time` new tokens behind `used` cached slots.
+
+    padding: (batch,) number of left-padding slots of each row, or None where no row has any. A
+    padding query sees itself alone, so that no softmax is empty; nothing else sees it.
+    """
+    keys = used + time
+    if window is not None and window >= keys:
+        window = None
+    if padding is None and window is None and (used == 0 or time == 1):
+        return Visible(causal=used == 0 and time > 1)
+    query, key = torch.arange(used, keys, device=device)[:, None], torch.arange(keys, device=device)[None, :]
+    mask = query >= key
+    if window is not None:
+        mask = mask & (query - key < window)
+    if padding is None:
+        return Visible(mask=mask, causal=False, window=window)
+    real = key >= padding[:, None, None]
+    return Visible(mask=((mask & real) | (query == key))[:, None], causal=False, window=window)
+
+
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, *, visible: Visible, scale: float, dropout: float = 0.0
+) -> Tensor:
+    """softmax(scale * q k^T + mask) v.
+
+    Shapes: q (batch, heads, queries, head_dim); k and v (batch, kv_heads, keys, head_dim), each
+    key head serving heads / kv_heads neighbouring query heads; result (batch, heads, queries, head_dim).
+    """
+    return F.scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        attn_mask=visible.mask,
+        dropout_p=dropout,
+        is_causal=visible.causal,
+        scale=scale,
+        enable_gqa=q.shape[1] != k.shape[1],
+    )

@@ -1,0 +1,248 @@
+"""One description for every dense member of the phi family and its Llama-shaped cousins.
+
+Symbols in the docstrings: V vocabulary, h hidden size, I intermediate size, H query heads,
+K key-value heads, d head size, L layers.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, get_args
+
+from hornbook.errors import HornbookError
+
+Family = Literal["phi", "phi3", "llama"]
+Norm = Literal["rmsnorm", "layernorm"]
+Activation = Literal["silu_glu", "gelu_new", "gegelu"]
+Block = Literal["sequential", "parallel"]
+
+GATED: tuple[Activation, ...] = ("silu_glu", "gegelu")
+
+
+def _require(condition: bool, name: str, value: object, accepted: str) -> None:
+    if not condition:
+        raise HornbookError(f"Model setting {name} = {value!r} cannot work: it must be {accepted}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LongRope:
+    """LongRoPE rescaling (Ding et al. 2024, section 3): one divisor per rotated pair of dimensions.
+
+    `short_factor` is used while a sequence is at most `original_max_position` tokens long and
+    `long_factor` beyond; all positions of a call switch together. cos and sin are multiplied by
+    a magnitude that follows, in this order: `short_mscale`/`long_mscale` where a checkpoint
+    stores them, an explicit `attention_factor`, else sqrt(1 + ln(s) / ln(original_max_position))
+    with s the explicit `factor` or max_position / original_max_position (1 where s <= 1).
+    """
+
+    short_factor: tuple[float, ...]
+    long_factor: tuple[float, ...]
+    original_max_position: int
+    factor: float | None = None
+    attention_factor: float | None = None
+    short_mscale: float | None = None
+    long_mscale: float | None = None
+
+    def magnitude(self, max_position: int, *, long: bool) -> float:
+        """The number that cos and sin are multiplied by."""
+        stored = self.long_mscale if long else self.short_mscale
+        if stored is not None:
+            return stored
+        if self.attention_factor is not None:
+            return self.attention_factor
+        scale = self.factor if self.factor is not None else max_position / self.original_max_position
+        if scale <= 1.0:
+            return 1.0
+        return math.sqrt(1.0 + math.log(scale) / math.log(self.original_max_position))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Multipliers:
+    """Constant factors of width- and depth-aware parametrizations (muP); all 1 in most checkpoints.
+
+    `embedding` scales the token embeddings, `residual` each branch before it joins the residual
+    stream, `logits` the logits. `attention` replaces the softmax scale head_dim**-0.5 by
+    attention / head_dim.
+    """
+
+    embedding: float = 1.0
+    residual: float = 1.0
+    logits: float = 1.0
+    attention: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Everything that fixes a decoder's shape and arithmetic.
+
+    `family` is the Hugging Face `model_type` under which it is saved: "phi" (phi-1, 1.5, 2: one
+    LayerNorm feeds both branches), "phi3" (phi-3 onwards: fused qkv and gate-up), "llama".
+    `kv_heads` 0 means one per query head; `head_dim` 0 means hidden_size / heads. Lengths
+    (`max_position`, `sliding_window`) are in tokens; with a window W a query sees the W latest
+    tokens including itself. `rotary_fraction` of each head is rotated, the rest is position-free.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    layers: int
+    heads: int
+    intermediate_size: int
+    kv_heads: int = 0
+    head_dim: int = 0
+    family: Family = "phi3"
+    block: Block = "sequential"
+    norm: Norm = "rmsnorm"
+    norm_eps: float = 1e-5
+    activation: Activation = "silu_glu"
+    gegelu_limit: float = 20.0
+    attention_bias: bool = False
+    mlp_bias: bool = False
+    head_bias: bool = False
+    tied_embeddings: bool = False
+    rope_theta: float = 10_000.0
+    rotary_fraction: float = 1.0
+    long_rope: LongRope | None = None
+    max_position: int = 4096
+    sliding_window: int | None = None
+    embedding_dropout: float = 0.0
+    residual_dropout: float = 0.0
+    attention_dropout: float = 0.0
+    init_std: float = 0.02
+    multipliers: Multipliers = field(default_factory=Multipliers)
+    bos_id: int | None = None
+    eos_ids: tuple[int, ...] = ()
+    pad_id: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_position"):
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value > 0, name, value, "a positive whole number")
+        for name, choices in (
+            ("family", Family),
+            ("block", Block),
+            ("norm", Norm),
+            ("activation", Activation),
+        ):
+            _require(getattr(self, name) in get_args(choices), name, getattr(self, name), _one_of(choices))
+        if self.kv_heads == 0:
+            object.__setattr__(self, "kv_heads", self.heads)
+        if self.head_dim == 0:
+            _require(
+                self.hidden_size % self.heads == 0,
+                "hidden_size",
+                self.hidden_size,
+                f"a multiple of heads = {self.heads} (or give head_dim)",
+            )
+            object.__setattr__(self, "head_dim", self.hidden_size // self.heads)
+        _require(
+            self.kv_heads > 0 and self.heads % self.kv_heads == 0,
+            "kv_heads",
+            self.kv_heads,
+            f"a positive divisor of heads = {self.heads}",
+        )
+        _require(self.head_dim > 0, "head_dim", self.head_dim, "positive")
+        _require(0.0 < self.rotary_fraction <= 1.0, "rotary_fraction", self.rotary_fraction, "in (0, 1]")
+        _require(
+            self.rotary_dim % 2 == 0 and self.rotary_dim > 0,
+            "rotary_fraction",
+            self.rotary_fraction,
+            f"such that int(head_dim * rotary_fraction) is even and positive, not {self.rotary_dim}",
+        )
+        _require(self.rope_theta > 0, "rope_theta", self.rope_theta, "positive")
+        _require(self.norm_eps > 0, "norm_eps", self.norm_eps, "positive")
+        _require(self.init_std >= 0, "init_std", self.init_std, "zero or positive")
+        window = self.sliding_window
+        _require(
+            window is None or window > 0, "sliding_window", window, "None or a positive number of tokens"
+        )
+        for name in ("embedding_dropout", "residual_dropout", "attention_dropout"):
+            _require(0.0 <= getattr(self, name) < 1.0, name, getattr(self, name), "in [0, 1)")
+        if self.long_rope is not None:
+            for name in ("short_factor", "long_factor"):
+                factors = getattr(self.long_rope, name)
+                _require(
+                    len(factors) == self.rotary_dim // 2,
+                    f"long_rope.{name}",
+                    f"{len(factors)} numbers",
+                    f"{self.rotary_dim // 2} numbers, one per rotated pair of dimensions",
+                )
+                _require(all(f > 0 for f in factors), f"long_rope.{name}", factors, "positive throughout")
+            original = self.long_rope.original_max_position
+            _require(original > 1, "long_rope.original_max_position", original, "greater than 1")
+
+    @property
+    def rotary_dim(self) -> int:
+        """How many dimensions of each head are rotated."""
+        return int(self.head_dim * self.rotary_fraction)
+
+    @property
+    def softmax_scale(self) -> float:
+        """What q.k is multiplied by before the softmax."""
+        if self.multipliers.attention is not None:
+            return float(self.multipliers.attention / self.head_dim)
+        return float(self.head_dim**-0.5)
+
+    def parameters(self) -> int:
+        """The exact number of parameters, tied tensors counted once.
+
+        Per layer: (H + 2K) d h + H d h for attention, 3 h I (gated) or 2 h I for the MLP, the
+        norms (h each, 2h with bias) and the biases; plus V h for the embeddings, as much again
+        for an untied head, and the final norm.
+        """
+        h, i = self.hidden_size, self.intermediate_size
+        queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
+        norm = h * (2 if self.norm == "layernorm" else 1)
+        up = i * (2 if self.activation in GATED else 1)
+        attention = (queries + 2 * keys) * h + queries * h
+        attention += (queries + 2 * keys + h) if self.attention_bias else 0
+        mlp = up * h + i * h + ((up + h) if self.mlp_bias else 0)
+        layer = attention + mlp + norm * (1 if self.block == "parallel" else 2)
+        head = (0 if self.tied_embeddings else self.vocab_size * h) + (
+            self.vocab_size if self.head_bias else 0
+        )
+        return self.vocab_size * h + self.layers * layer + norm + head
+
+    def cache_bytes_per_token(self, bytes_per_number: int = 2) -> int:
+        """Bytes of key-value cache that one token of one sequence takes, over all layers."""
+        return 2 * self.layers * self.kv_heads * self.head_dim * bytes_per_number
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON values (not the Hugging Face names: see `to_hf`)."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelConfig":
+        """The inverse of `to_dict`, also after a trip through JSON."""
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise HornbookError(
+                f"Unknown model settings: {', '.join(unknown)}. Known: {', '.join(sorted(known))}."
+            )
+        settings = dict(values)
+        if settings.get("long_rope") is not None:
+            rope = dict(settings["long_rope"])
+            rope["short_factor"] = tuple(rope["short_factor"])
+            rope["long_factor"] = tuple(rope["long_factor"])
+            settings["long_rope"] = LongRope(**rope)
+        if "multipliers" in settings:
+            settings["multipliers"] = Multipliers(**settings["multipliers"])
+        settings["eos_ids"] = tuple(settings.get("eos_ids", ()))
+        return cls(**settings)
+
+    @classmethod
+    def from_hf(cls, config: Mapping[str, Any]) -> "ModelConfig":
+        """Reads a Hugging Face `config.json` (transformers 4 and 5 layouts). See `hf_config`."""
+        from hornbook.model.hf_config import config_from_hf
+
+        return config_from_hf(config)
+
+    def to_hf(self) -> dict[str, Any]:
+        """A `config.json` that transformers 4 and 5 and llama.cpp's converter read. See `hf_config`."""
+        from hornbook.model.hf_config import config_to_hf
+
+        return config_to_hf(self)
+
+
+def _one_of(choices: object) -> str:
+    return "one of " + ", ".join(repr(choice) for choice in get_args(choices))

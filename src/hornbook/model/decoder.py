@@ -1,0 +1,114 @@
+"""The decoder: token ids in, hidden states and logits out. No training concern lives here."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hornbook.model.attention import visible_in_training
+from hornbook.model.cache import Cache
+from hornbook.model.config import ModelConfig
+from hornbook.model.layers import Block, make_norm
+from hornbook.model.rope import Rope
+
+
+class Decoder(nn.Module):
+    """A decoder-only transformer of the phi family.
+
+    `with torch.device("meta"): Decoder(config)` costs nothing and has every shape.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
+        self.norm = make_norm(config)
+        self.lm_head = (
+            None
+            if config.tied_embeddings
+            else nn.Linear(config.hidden_size, config.vocab_size, bias=config.head_bias)
+        )
+        self.head_bias = (
+            nn.Parameter(torch.zeros(config.vocab_size))
+            if config.tied_embeddings and config.head_bias
+            else None
+        )
+        self.rope = Rope(config)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draws every weight anew: N(0, init_std), the two projections that write to the residual
+        stream N(0, init_std / sqrt(2 layers)), biases 0, norm weights 1 (GPT-2's scheme, kept by phi-3).
+        """
+        std = self.config.init_std
+        nn.init.normal_(self.embed_tokens.weight, std=std)
+        for name, module in self.named_modules():
+            if isinstance(module, nn.Linear):
+                writes_residual = name.endswith(("o_proj", "down_proj"))
+                scale = 1.0 / math.sqrt(2 * self.config.layers) if writes_residual else 1.0
+                nn.init.normal_(module.weight, std=std * scale)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(
+        self,
+        tokens: Tensor,
+        *,
+        position: Tensor | None = None,
+        document: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
+        """Hidden states after the final norm, (batch, time, hidden).
+
+        tokens: (batch, time) ids. position: (batch, time) or (time,); default 0, 1, ... or what
+        the cache says. document: (batch, time) ids of packed documents, which then do not see each
+        other; not together with a cache. cache: filled by this call with the new keys and values.
+        """
+        time = tokens.shape[1]
+        if cache is not None:
+            if document is not None:
+                raise ValueError("document isolation and a cache exclude each other")
+            visible = cache.visible(time, self.config.sliding_window)
+        else:
+            visible = visible_in_training(
+                time, document=document, window=self.config.sliding_window, device=tokens.device
+            )
+        cos, sin = self._angles(tokens, position, cache)
+        x = self.embed_tokens(tokens)
+        if self.config.multipliers.embedding != 1.0:
+            x = x * self.config.multipliers.embedding
+        if self.config.embedding_dropout:
+            x = F.dropout(x, self.config.embedding_dropout, self.training)
+        for layer in self.layers:
+            x = layer(x, cos, sin, visible=visible, cache=cache)
+        if cache is not None:
+            cache.advance(time)
+        hidden: Tensor = self.norm(x)
+        return hidden
+
+    def _angles(self, tokens: Tensor, position: Tensor | None, cache: Cache | None) -> tuple[Tensor, Tensor]:
+        """cos and sin, broadcastable to (batch, heads, time, rotary_dim / 2)."""
+        length: int | Tensor = tokens.shape[1]
+        if position is not None and self.config.long_rope is not None:
+            length = position.max() + 1
+        if cache is not None:
+            length = cache.rope_length
+            if position is None:
+                position = cache.position(tokens.shape[1])
+        if position is None:
+            position = torch.arange(tokens.shape[1], device=tokens.device)
+        cos, sin = self.rope(position, length)
+        if position.dim() == 2:
+            return cos[:, None], sin[:, None]
+        return cos, sin
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Unnormalised log-probabilities of the next token, (..., hidden) -> (..., vocab_size)."""
+        if self.lm_head is None:
+            out = F.linear(hidden, self.embed_tokens.weight, self.head_bias)
+        else:
+            out = self.lm_head(hidden)
+        return out * self.config.multipliers.logits if self.config.multipliers.logits != 1.0 else out

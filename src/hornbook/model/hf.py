@@ -1,0 +1,288 @@
+"""Hugging Face checkpoint folders in and out, without loss and one tensor at a time."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hornbook.errors import HornbookError
+from hornbook.model.config import ModelConfig
+from hornbook.model.decoder import Decoder
+from hornbook.model.tensor_file import Entry, Planned, atomic_file, read_header, write_tensors
+
+SHARD_BYTES = 5_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """A Hugging Face tensor that holds the rows `start` to `stop` of one of our parameters."""
+
+    name: str
+    start: int
+    stop: int
+
+
+def tensor_map(config: ModelConfig) -> dict[str, list[Piece]]:
+    """Our parameter names, each with the Hugging Face tensors that make it up, in row order.
+
+    Every map is a concatenation of rows: phi and llama store q, k, v (and llama gate and up)
+    apart, phi3 stores them fused as we do.
+    """
+    queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
+    qkv = [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)]
+    inner = config.intermediate_size
+    layer: dict[str, list[tuple[str, int]]]
+    if config.family == "phi":
+        layer = {
+            "attention_norm": [("input_layernorm", config.hidden_size)],
+            "attention.qkv_proj": [(f"self_attn.{name}", rows) for name, rows in qkv],
+            "attention.o_proj": [("self_attn.dense", config.hidden_size)],
+            "mlp.up_proj": [("mlp.fc1", inner)],
+            "mlp.down_proj": [("mlp.fc2", config.hidden_size)],
+        }
+    else:
+        fused = config.family == "phi3"
+        layer = {
+            "attention_norm": [("input_layernorm", config.hidden_size)],
+            "attention.qkv_proj": [("self_attn.qkv_proj", queries + 2 * keys)]
+            if fused
+            else [(f"self_attn.{name}", rows) for name, rows in qkv],
+            "attention.o_proj": [("self_attn.o_proj", config.hidden_size)],
+            "mlp_norm": [("post_attention_layernorm", config.hidden_size)],
+            "mlp.gate_up_proj": [("mlp.gate_up_proj", 2 * inner)]
+            if fused
+            else [("mlp.gate_proj", inner), ("mlp.up_proj", inner)],
+            "mlp.down_proj": [("mlp.down_proj", config.hidden_size)],
+        }
+    modules = {"embed_tokens": [("model.embed_tokens", config.vocab_size)]}
+    for n in range(config.layers):
+        for ours, theirs in layer.items():
+            modules[f"layers.{n}.{ours}"] = [(f"model.layers.{n}.{name}", rows) for name, rows in theirs]
+    final = "model.final_layernorm" if config.family == "phi" else "model.norm"
+    modules["norm"] = [(final, config.hidden_size)]
+    modules["lm_head"] = [("lm_head", config.vocab_size)]
+    out: dict[str, list[Piece]] = {}
+    for name in parameter_shapes(config):
+        module, _, leaf = name.rpartition(".")
+        pieces, start = [], 0
+        for theirs_name, rows in modules[module]:
+            pieces.append(Piece(name=f"{theirs_name}.{leaf}", start=start, stop=start + rows))
+            start += rows
+        out[name] = pieces
+    return out
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the decoder's parameters, from the meta device."""
+    with torch.device("meta"):
+        decoder = Decoder(config)
+    return {name: tuple(parameter.shape) for name, parameter in decoder.named_parameters()}
+
+
+def load_checkpoint(
+    folder: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> Decoder:
+    """Loads a Hugging Face folder of a phi, phi3 or llama model, in evaluation mode.
+
+    dtype: of the parameters; None keeps the dtype of the files. Peak memory is the model and
+    about one tensor. Raises HornbookError for a folder without config or weights, an unknown
+    architecture, and, all listed at once, missing, extra and misshapen tensors or NaN in them.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    entries = _entries(folder)
+    pieces = tensor_map(config)
+    shapes = parameter_shapes(config)
+    _check(folder, config, entries, pieces, shapes)
+    with torch.device("meta"):
+        decoder = Decoder(config)
+    broken: list[str] = []
+    for name, parts in pieces.items():
+        target = dtype if dtype is not None else entries[parts[0].name].dtype
+        value = torch.empty(shapes[name], dtype=target)
+        for part in parts:
+            entry, rows = entries[part.name], value[part.start : part.stop]
+            if entry.dtype == target:
+                entry.read_into(rows)
+            else:
+                rows.copy_(entry.read())
+            if not bool(torch.isfinite(rows.sum(dtype=torch.float32))) and not bool(rows.isfinite().all()):
+                broken.append(part.name)
+        _place(decoder, name, value.to(device))
+    if broken:
+        raise HornbookError(
+            f"The weights in {folder} hold NaN or infinite numbers, in: {_listed(broken)}. "
+            "The checkpoint is damaged; take an earlier one."
+        )
+    return decoder.eval()
+
+
+def _place(decoder: Decoder, name: str, value: Tensor) -> None:
+    """Replaces a meta parameter by `value` without a copy."""
+    path, _, leaf = name.rpartition(".")
+    setattr(decoder.get_submodule(path), leaf, torch.nn.Parameter(value))
+
+
+def read_config(folder: str | Path) -> ModelConfig:
+    """The `config.json` of a checkpoint folder as a ModelConfig."""
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise HornbookError(f"{folder} holds no config.json, so it is not a checkpoint folder.")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise HornbookError(f"{path} is not valid JSON ({error}).") from error
+    if not isinstance(values, Mapping):
+        raise HornbookError(f"{path} holds no JSON object.")
+    return ModelConfig.from_hf(values)
+
+
+def _entries(folder: Path) -> dict[str, Entry]:
+    """Every tensor of the folder by name, from the index, the single file, or all shards."""
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        try:
+            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError) as error:
+            raise HornbookError(f"{index} is not a valid index of weights ({error}).") from error
+        files = [folder / Path(str(name)).name for name in names]
+    elif (folder / "model.safetensors").is_file():
+        files = [folder / "model.safetensors"]
+    else:
+        raise HornbookError(f"{folder} holds no model.safetensors and no model.safetensors.index.json.")
+    absent = [file.name for file in files if not file.is_file()]
+    if absent:
+        raise HornbookError(
+            f"{folder} lacks {_listed(absent)}, which its index names. Copy the whole folder again."
+        )
+    entries: dict[str, Entry] = {}
+    for file in files:
+        entries |= read_header(file)[0]
+    return entries
+
+
+def _check(
+    folder: Path,
+    config: ModelConfig,
+    entries: Mapping[str, Entry],
+    pieces: Mapping[str, list[Piece]],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Compares what the files hold with what the config asks for; one error lists every difference."""
+    wanted = {p.name: (p.stop - p.start, *shapes[name][1:]) for name, parts in pieces.items() for p in parts}
+    missing = [name for name in wanted if name not in entries]
+    allowed = {"lm_head.weight"} if config.tied_embeddings else set()
+    extra = [n for n in entries if n not in wanted and n not in allowed and ".rotary_emb." not in n]
+    misshapen = [
+        f"{name} is {tuple(entries[name].shape)}, the config asks for {shape}"
+        for name, shape in wanted.items()
+        if name in entries and entries[name].shape != shape
+    ]
+    integers = [n for n in wanted if n in entries and not entries[n].dtype.is_floating_point]
+    problems = []
+    for label, items in (
+        ("missing", missing),
+        ("not part of the model", extra),
+        ("misshapen", misshapen),
+        ("not floating point", integers),
+    ):
+        if items:
+            problems.append(f"{len(items)} {label}: {_listed(items)}")
+    if problems:
+        raise HornbookError(
+            f"The weights in {folder} contradict its config.json (model_type {config.family}). "
+            f"{'. '.join(problems)}."
+        )
+    if config.tied_embeddings and "lm_head.weight" in entries:
+        head, embedding = entries["lm_head.weight"], entries["model.embed_tokens.weight"]
+        if head.shape != embedding.shape or not torch.equal(head.read(), embedding.read()):
+            raise HornbookError(
+                f"config.json in {folder} says the embeddings are tied, but lm_head.weight differs from "
+                "model.embed_tokens.weight. Set tie_word_embeddings to false to load both."
+            )
+
+
+def _listed(items: list[str], limit: int = 40) -> str:
+    shown = ", ".join(items[:limit])
+    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
+
+
+def save_checkpoint(
+    model: Decoder,
+    folder: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    shard_bytes: int = SHARD_BYTES,
+) -> None:
+    """Writes config.json, generation_config.json and model*.safetensors as `transformers` loads them.
+
+    dtype: of the numbers on disk; None keeps the model's. Files appear whole or not at all and
+    config.json comes last. Peak memory is about one tensor above the model. Tied embeddings are
+    written once. Tokenizer files are the data room's business and are left alone.
+    """
+    folder = Path(folder)
+    hf = model.config.to_hf()
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = dict(model.named_parameters())
+    planned = [
+        _planned(parameters[name], part, dtype)
+        for name, parts in tensor_map(model.config).items()
+        for part in parts
+    ]
+    shards: list[list[Planned]] = [[]]
+    filled = 0
+    for tensor in planned:
+        if shards[-1] and filled + tensor.bytes > shard_bytes:
+            shards.append([])
+            filled = 0
+        shards[-1].append(tensor)
+        filled += tensor.bytes
+    if len(shards) == 1:
+        names = ["model.safetensors"]
+    else:
+        names = [f"model-{n:05d}-of-{len(shards):05d}.safetensors" for n in range(1, len(shards) + 1)]
+    for file, shard in zip(names, shards, strict=True):
+        write_tensors(folder / file, shard)
+    index = folder / "model.safetensors.index.json"
+    if len(shards) > 1:
+        total = sum(tensor.bytes for tensor in planned)
+        where = {tensor.name: file for file, shard in zip(names, shards, strict=True) for tensor in shard}
+        _write_json(index, {"metadata": {"total_size": total}, "weight_map": where})
+    else:
+        index.unlink(missing_ok=True)
+    for stale in folder.glob("model*.safetensors"):
+        if stale.name not in names:
+            stale.unlink()
+    hf["dtype"] = hf["torch_dtype"] = str(planned[0].dtype).removeprefix("torch.")
+    _write_json(folder / "generation_config.json", _generation_config(model.config))
+    _write_json(folder / "config.json", hf)
+
+
+def _planned(parameter: Tensor, part: Piece, dtype: torch.dtype | None) -> Planned:
+    return Planned(
+        name=part.name,
+        dtype=parameter.dtype if dtype is None else dtype,
+        shape=(part.stop - part.start, *parameter.shape[1:]),
+        make=lambda: parameter[part.start : part.stop],
+    )
+
+
+def _generation_config(config: ModelConfig) -> dict[str, Any]:
+    out: dict[str, Any] = {"_from_model_config": True}
+    if config.bos_id is not None:
+        out["bos_token_id"] = config.bos_id
+    if config.eos_ids:
+        out["eos_token_id"] = list(config.eos_ids) if len(config.eos_ids) > 1 else config.eos_ids[0]
+    if config.pad_id is not None:
+        out["pad_token_id"] = config.pad_id
+    return out
+
+
+def _write_json(path: Path, value: object) -> None:
+    with atomic_file(path) as stream:
+        stream.write((json.dumps(value, indent=2) + "\n").encode())

@@ -1,0 +1,146 @@
+"""Norms, MLP, attention and block: the parts a decoder is stacked from."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hornbook.model.attention import Visible, attend
+from hornbook.model.cache import Cache
+from hornbook.model.config import GATED, ModelConfig
+from hornbook.model.rope import rotate
+
+
+class RMSNorm(nn.Module):
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension, computed in fp32."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()
+        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
+        return wide.to(x.dtype) * self.weight
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation with weight and bias, computed in fp32."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.bias = nn.Parameter(torch.zeros(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = self.weight.shape
+        return F.layer_norm(x.float(), size, self.weight.float(), self.bias.float(), self.eps).to(x.dtype)
+
+
+def make_norm(config: ModelConfig) -> nn.Module:
+    """The norm that `config.norm` names, over the hidden size."""
+    kind = RMSNorm if config.norm == "rmsnorm" else LayerNorm
+    return kind(config.hidden_size, config.norm_eps)
+
+
+def gegelu(x: Tensor, limit: float) -> Tensor:
+    """phi-3-small's gated activation: a sigmoid(1.702 a) (b + 1) of even channels a and odd channels b.
+
+    a is clamped from above and b on both sides at `limit`; infinities are left alone.
+    Halves the last dimension.
+    """
+    a, b = x[..., ::2], x[..., 1::2]
+    a = torch.where(torch.isinf(a), a, a.clamp(max=limit))
+    b = torch.where(torch.isinf(b), b, b.clamp(min=-limit, max=limit))
+    return a * torch.sigmoid(1.702 * a) * (b + 1)
+
+
+class MLP(nn.Module):
+    """hidden -> intermediate -> hidden. Gated kinds fuse gate and up in one projection, gate rows first."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.activation = config.activation
+        self.limit = config.gegelu_limit
+        size, bias = config.intermediate_size, config.mlp_bias
+        if config.activation in GATED:
+            self.gate_up_proj = nn.Linear(config.hidden_size, 2 * size, bias=bias)
+        else:
+            self.up_proj = nn.Linear(config.hidden_size, size, bias=bias)
+        self.down_proj = nn.Linear(size, config.hidden_size, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.activation == "silu_glu":
+            gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
+            inner = F.silu(gate) * up
+        elif self.activation == "gegelu":
+            inner = gegelu(self.gate_up_proj(x), self.limit)
+        else:
+            inner = F.gelu(self.up_proj(x), approximate="tanh")
+        out: Tensor = self.down_proj(inner)
+        return out
+
+
+class Attention(nn.Module):
+    """Grouped-query attention with a fused projection: query rows, then key rows, then value rows."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.layer = layer
+        self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
+        self.scale = config.softmax_scale
+        self.dropout = config.attention_dropout
+        queries, bias = config.heads * config.head_dim, config.attention_bias
+        self.qkv_proj = nn.Linear(
+            config.hidden_size, queries + 2 * config.kv_heads * config.head_dim, bias=bias
+        )
+        self.o_proj = nn.Linear(queries, config.hidden_size, bias=bias)
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, *, visible: Visible, cache: Cache | None = None
+    ) -> Tensor:
+        """x (batch, time, hidden); cos and sin broadcastable to (batch, heads, time, rotary_dim / 2)."""
+        batch, time, _ = x.shape
+        qkv = (
+            self.qkv_proj(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim).transpose(1, 2)
+        )
+        q, k, v = qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)
+        dropout = self.dropout if self.training else 0.0
+        mixed = attend(q, k, v, visible=visible, scale=self.scale, dropout=dropout)
+        out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, -1))
+        return out
+
+
+class Block(nn.Module):
+    """One layer: sequential pre-norm (phi-3) or parallel with one shared norm (phi-1, 1.5, 2)."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.parallel = config.block == "parallel"
+        self.dropout = config.residual_dropout
+        self.multiplier = config.multipliers.residual
+        self.attention_norm = make_norm(config)
+        self.attention = Attention(config, layer)
+        if not self.parallel:
+            self.mlp_norm = make_norm(config)
+        self.mlp = MLP(config)
+
+    def _branch(self, x: Tensor) -> Tensor:
+        if self.multiplier != 1.0:
+            x = x * self.multiplier
+        return F.dropout(x, self.dropout, self.training) if self.dropout else x
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, *, visible: Visible, cache: Cache | None = None
+    ) -> Tensor:
+        """x (batch, time, hidden) -> the same shape."""
+        normed = self.attention_norm(x)
+        attended = self._branch(self.attention(normed, cos, sin, visible=visible, cache=cache))
+        if self.parallel:
+            return x + attended + self._branch(self.mlp(normed))
+        x = x + attended
+        return x + self._branch(self.mlp(self.mlp_norm(x)))

@@ -1,0 +1,72 @@
+"""Rotary position embedding, half-split ("rotate-half") convention, partial and LongRoPE."""
+
+import torch
+from torch import Tensor
+
+from hornbook.model.config import ModelConfig
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotates the first 2 * cos.shape[-1] dimensions of each head; the others pass through.
+
+    Shapes: x (batch, heads, time, head_dim); cos and sin broadcastable to
+    (batch, heads, time, rotary_dim / 2). The product is taken in the precision of cos (fp32),
+    the result has the dtype of x.
+    """
+    half = cos.shape[-1]
+    first, second = x[..., :half], x[..., half : 2 * half]
+    rotated = [first * cos - second * sin, second * cos + first * sin]
+    if 2 * half < x.shape[-1]:
+        rotated.append(x[..., 2 * half :].to(cos.dtype))
+    return torch.cat(rotated, dim=-1).to(x.dtype)
+
+
+class Rope:
+    """cos and sin for the positions of one forward pass.
+
+    Not a module on purpose: its fp32 frequencies must not follow `model.to(torch.bfloat16)` (at
+    position 4000 a bf16 angle is off by several radians) nor live on the meta device.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        self.config = config
+        self._frequencies: dict[torch.device, tuple[Tensor, Tensor]] = {}
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The short and the long inverse frequencies (rotary_dim / 2,) on `device`, fp32."""
+        if device not in self._frequencies:
+            self._frequencies[device] = (self._inverse(False).to(device), self._inverse(True).to(device))
+        return self._frequencies[device]
+
+    def _inverse(self, long: bool) -> Tensor:
+        config = self.config
+        exponent = (
+            torch.arange(0, config.rotary_dim, 2, dtype=torch.float32, device="cpu") / config.rotary_dim
+        )
+        wavelength = config.rope_theta**exponent
+        if config.long_rope is not None:
+            factors = config.long_rope.long_factor if long else config.long_rope.short_factor
+            wavelength = torch.tensor(factors, dtype=torch.float32, device="cpu") * wavelength
+        return 1.0 / wavelength
+
+    def __call__(self, position: Tensor, length: int | Tensor) -> tuple[Tensor, Tensor]:
+        """cos and sin, fp32, shape (*position.shape, rotary_dim / 2).
+
+        position: integer tensor of any shape. length: the sequence length in tokens that chooses
+        between the short and the long LongRoPE factors (a 0-dim tensor where it is only known on
+        the device); ignored by models without LongRoPE.
+        """
+        short, long = self._on(position.device)
+        rope = self.config.long_rope
+        if rope is None:
+            angle = position[..., None].float() * short
+            return angle.cos(), angle.sin()
+        magnitudes = [rope.magnitude(self.config.max_position, long=beyond) for beyond in (False, True)]
+        if isinstance(length, int):
+            beyond = length > rope.original_max_position
+            angle = position[..., None].float() * (long if beyond else short)
+            return angle.cos() * magnitudes[beyond], angle.sin() * magnitudes[beyond]
+        chosen = length > rope.original_max_position
+        angle = position[..., None].float() * torch.where(chosen, long, short)
+        magnitude = torch.where(chosen, magnitudes[1], magnitudes[0])
+        return angle.cos() * magnitude, angle.sin() * magnitude

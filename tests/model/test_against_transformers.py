@@ -1,0 +1,109 @@
+"""Logits, loss and gradients of every family held against `transformers` on small random models."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, PhiConfig
+
+from hornbook.model.hf import load_checkpoint, save_checkpoint, tensor_map
+
+SIZES = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def long_rope(pairs):
+    return {
+        "type": "longrope",
+        "short_factor": [1.0 + 0.05 * i for i in range(pairs)],
+        "long_factor": [1.5 + 0.7 * i for i in range(pairs)],
+    }
+
+
+def phi3(**changes):
+    return Phi3Config(**(SIZES | {"num_key_value_heads": 4} | changes))
+
+
+CONFIGS = {
+    "phi": lambda: PhiConfig(**SIZES, partial_rotary_factor=0.5),
+    "phi-0.4": lambda: PhiConfig(**(SIZES | {"hidden_size": 40}), partial_rotary_factor=0.4),
+    "phi3-mha": phi3,
+    "phi3-gqa": lambda: phi3(num_key_value_heads=2, rope_theta=250000.0),
+    "phi3-partial-tied": lambda: phi3(
+        num_key_value_heads=1, partial_rotary_factor=0.75, tie_word_embeddings=True, hidden_size=64
+    ),
+    "phi3-longrope-short": lambda: phi3(
+        rope_scaling=long_rope(4), max_position_embeddings=128, original_max_position_embeddings=32
+    ),
+    "phi3-longrope-long": lambda: phi3(
+        rope_scaling=long_rope(4), max_position_embeddings=128, original_max_position_embeddings=16
+    ),
+    "phi3-window": lambda: phi3(sliding_window=7),
+    "llama": lambda: LlamaConfig(**SIZES, num_key_value_heads=2, tie_word_embeddings=True, rope_theta=1e5),
+    "llama-bias": lambda: LlamaConfig(**SIZES, attention_bias=True, mlp_bias=True, head_dim=16),
+}
+TIME = 24
+
+
+def reference(name, seed=0):
+    """A random `transformers` model whose norms and biases are not the identity."""
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(CONFIGS[name](), attn_implementation="eager").float()
+    with torch.no_grad():
+        for key, parameter in model.named_parameters():
+            if "norm" in key or key.endswith("bias"):
+                parameter.add_(0.3 * torch.randn_like(parameter))
+            else:
+                parameter.mul_(4.0)
+    return model
+
+
+def relative(ours, theirs):
+    return ((ours - theirs).norm() / theirs.norm()).item()
+
+
+@pytest.fixture(params=sorted(CONFIGS))
+def pair(request, tmp_path):
+    theirs = reference(request.param)
+    theirs.save_pretrained(tmp_path)
+    return load_checkpoint(tmp_path), theirs
+
+
+def test_logits_loss_and_gradients(pair):
+    ours, theirs = pair
+    ours.train()
+    theirs.train()
+    tokens = torch.randint(3, 97, (2, TIME))
+    expected = theirs(tokens, labels=tokens)
+    logits = ours.logits(ours(tokens))
+    loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten())
+    assert relative(logits, expected.logits) < 1e-5
+    assert abs(loss.item() - expected.loss.item()) < 1e-5 * expected.loss.item()
+    expected.loss.backward()
+    loss.backward()
+    gradients = {name: p.grad for name, p in theirs.named_parameters()}
+    for name, parts in tensor_map(ours.config).items():
+        mine = dict(ours.named_parameters())[name].grad
+        for part in parts:
+            if gradients[part.name].norm() > 1e-7:
+                assert relative(mine[part.start : part.stop], gradients[part.name]) < 1e-5, part.name
+
+
+def test_saved_folder_loads_in_transformers(pair, tmp_path):
+    ours, theirs = pair
+    folder = tmp_path / "saved"
+    save_checkpoint(ours, folder)
+    again, info = AutoModelForCausalLM.from_pretrained(
+        folder, attn_implementation="eager", output_loading_info=True
+    )
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    tokens = torch.randint(3, 97, (2, TIME))
+    theirs.eval()
+    assert torch.equal(again(tokens).logits, theirs(tokens).logits)
