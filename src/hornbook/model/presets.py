@@ -1,0 +1,231 @@
+"""The published shapes by name, and small phi-3-shaped students to raise.
+
+LongRoPE lists are the published ones rounded to the digits in print: right for planning and for
+training from scratch. A released checkpoint brings its own lists in its config.json.
+"""
+
+from collections.abc import Callable
+from itertools import chain, repeat
+
+from hornbook.errors import HornbookError
+from hornbook.model.config import LongRope, ModelConfig
+
+# fmt: off
+_PHI35_MINI_LONG = (
+    1.08, 1.11, 1.14, 1.34, 1.59, 1.60, 1.62, 2.62, 3.23, 3.23, 4.79, 7.40, 7.70, 9.09, 12.20,
+    17.67, 24.46, 28.57, 30.42, 30.84, 32.59, 32.93, 42.32, 44.96, 50.34, 50.45, 57.55, 57.93,
+    58.21, 60.14, 62.61, 62.62, 62.71, 63.14, 63.14, 63.77, 63.93, 63.96, 63.97, 64.03, 64.07,
+    64.08, 64.12, 64.41, 64.48, 64.51, 64.53, 64.84,
+)
+_PHI35_MINI_SHORT = (
+    1.0, 1.02, 1.03, 1.03, *repeat(1.05, 5), 1.07, 1.10, 1.11, 1.16, 1.16, 1.17, 1.29, 1.34, 1.68,
+    1.79, 1.82, 1.85, 1.88, 1.91, 1.94, 1.99, *repeat(2.02, 6), *repeat(2.03, 9), 2.08, 2.09, 2.19,
+    2.22, 2.59, 2.73, 2.75, 2.84,
+)
+_PHI3_MINI_LONG = (
+    1.03, 1.05, 1.05, 1.08, 1.23, 1.23, 1.30, 1.45, 1.60, 1.65, 1.90, 2.86, 3.69, 5.42, 5.49, 5.49,
+    9.09, 11.58, 15.66, 15.77, 15.79, 18.36, 21.99, 23.08, 30.01, 32.35, 32.59, 35.56, 39.95, 53.84,
+    56.20, 57.95, 59.29, 59.77, 59.92, 61.19, 61.96, 62.50, 63.37, 63.48, 63.48, 63.66, 63.85,
+    64.08, 64.76, 64.80, 64.81, 64.81,
+)
+_PHI3_MINI_SHORT = tuple(chain.from_iterable((
+    repeat(1.05, 3), repeat(1.10, 3), repeat(1.25, 2), (1.40, 1.45, 1.55, 1.85, 1.90), repeat(2.00, 19),
+    repeat(2.10, 2), (2.20,), repeat(2.35, 4), repeat(2.40, 2), (2.65, 2.70, 2.90, 2.95), repeat(3.05, 3),
+)))
+_PHI4_MINI_LONG = (
+    1.0, 1.118320672, 1.250641126, 1.398617824, 1.564103225, 1.74916897, 1.956131817, 2.187582649,
+    2.446418898, 2.735880826, 3.059592084, 3.421605075, 3.826451687, 4.279200023, 4.785517845,
+    5.351743533, 5.984965424, 6.693110555, 7.485043894, 8.370679318, 9.36110372, 10.4687158,
+    11.70738129, 13.09260651, 14.64173252, 16.37415215, 18.31155283, 20.47818807, 22.90118105,
+    25.61086418, 28.64115884, 32.03, 32.1, 32.13, 32.23, 32.6, 32.61, 32.64, 32.66, 32.7, 32.71,
+    32.93, 32.97, 33.28, 33.49, 33.5, 44.16, 47.77,
+)
+# fmt: on
+
+
+def _phi(hidden_size: int, layers: int, rotary_fraction: float, residual_dropout: float = 0.0) -> ModelConfig:
+    """phi-1, 1.5 and 2: parallel block, LayerNorm, biases everywhere, CodeGen vocabulary."""
+    return ModelConfig(
+        family="phi",
+        vocab_size=51200,
+        hidden_size=hidden_size,
+        layers=layers,
+        heads=32,
+        intermediate_size=4 * hidden_size,
+        block="parallel",
+        norm="layernorm",
+        activation="gelu_new",
+        attention_bias=True,
+        mlp_bias=True,
+        head_bias=True,
+        rotary_fraction=rotary_fraction,
+        max_position=2048,
+        residual_dropout=residual_dropout,
+        bos_id=50256,
+        eos_ids=(50256,),
+    )
+
+
+def _phi3_mini(*, max_position: int, window: int | None, long_rope: LongRope | None = None) -> ModelConfig:
+    return ModelConfig(
+        vocab_size=32064,
+        hidden_size=3072,
+        layers=32,
+        heads=32,
+        intermediate_size=8192,
+        max_position=max_position,
+        sliding_window=window,
+        long_rope=long_rope,
+        bos_id=1,
+        eos_ids=(32000, 32001, 32007),
+        pad_id=32000,
+    )
+
+
+def _fourteen_billion(
+    *,
+    vocab_size: int,
+    rope_theta: float,
+    max_position: int,
+    window: int | None,
+    ids: tuple[int, tuple[int, ...], int],
+) -> ModelConfig:
+    """The body that phi-3-medium and phi-4 share."""
+    return ModelConfig(
+        vocab_size=vocab_size,
+        hidden_size=5120,
+        layers=40,
+        heads=40,
+        kv_heads=10,
+        intermediate_size=17920,
+        rope_theta=rope_theta,
+        max_position=max_position,
+        sliding_window=window,
+        bos_id=ids[0],
+        eos_ids=ids[1],
+        pad_id=ids[2],
+    )
+
+
+def _phi4_mini() -> ModelConfig:
+    return ModelConfig(
+        vocab_size=200064,
+        hidden_size=3072,
+        layers=32,
+        heads=24,
+        kv_heads=8,
+        intermediate_size=8192,
+        tied_embeddings=True,
+        rotary_fraction=0.75,
+        long_rope=LongRope(short_factor=(1.0,) * 48, long_factor=_PHI4_MINI_LONG, original_max_position=4096),
+        max_position=131072,
+        sliding_window=262144,
+        bos_id=199999,
+        eos_ids=(199999, 200020),
+        pad_id=199999,
+    )
+
+
+def _smollm2_135m() -> ModelConfig:
+    return ModelConfig(
+        family="llama",
+        vocab_size=49152,
+        hidden_size=576,
+        layers=30,
+        heads=9,
+        kv_heads=3,
+        intermediate_size=1536,
+        tied_embeddings=True,
+        rope_theta=100_000.0,
+        max_position=8192,
+        bos_id=1,
+        eos_ids=(2,),
+        pad_id=2,
+    )
+
+
+def student(
+    *,
+    hidden_size: int,
+    layers: int,
+    vocab_size: int,
+    max_position: int = 2048,
+    kv_heads: int = 0,
+    intermediate_size: int = 0,
+    tied_embeddings: bool = True,
+) -> ModelConfig:
+    """A phi-3-shaped model to raise: heads of 64 (fastest on every machine measured), MLP four times
+    as wide unless `intermediate_size` says otherwise, special tokens as the tokenizer room numbers them
+    (`<|endoftext|>` 0, `<|end|>` 4).
+    """
+    if hidden_size % 64:
+        raise HornbookError(
+            f"A student's hidden_size must be a multiple of its head size 64, not {hidden_size}."
+        )
+    return ModelConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden_size,
+        layers=layers,
+        heads=hidden_size // 64,
+        kv_heads=kv_heads,
+        intermediate_size=intermediate_size or 4 * hidden_size,
+        tied_embeddings=tied_embeddings,
+        max_position=max_position,
+        bos_id=0,
+        eos_ids=(0, 4),
+        pad_id=0,
+    )
+
+
+PRESETS: dict[str, Callable[[], ModelConfig]] = {
+    "phi-1": lambda: _phi(2048, 24, 0.5),
+    "phi-1.5": lambda: _phi(2048, 24, 0.5),
+    "phi-2": lambda: _phi(2560, 32, 0.4, residual_dropout=0.1),
+    "phi-3-mini": lambda: _phi3_mini(max_position=4096, window=2047),
+    "phi-3-mini-128k": lambda: _phi3_mini(
+        max_position=131072,
+        window=262144,
+        long_rope=LongRope(
+            short_factor=_PHI3_MINI_SHORT, long_factor=_PHI3_MINI_LONG, original_max_position=4096
+        ),
+    ),
+    "phi-3-medium": lambda: _fourteen_billion(
+        vocab_size=32064,
+        rope_theta=10_000.0,
+        max_position=4096,
+        window=2047,
+        ids=(1, (32000, 32001, 32007), 32000),
+    ),
+    "phi-3.5-mini": lambda: _phi3_mini(
+        max_position=131072,
+        window=262144,
+        long_rope=LongRope(
+            short_factor=_PHI35_MINI_SHORT, long_factor=_PHI35_MINI_LONG, original_max_position=4096
+        ),
+    ),
+    "phi-4": lambda: _fourteen_billion(
+        vocab_size=100352,
+        rope_theta=250_000.0,
+        max_position=16384,
+        window=None,
+        ids=(100257, (100257, 100265), 100257),
+    ),
+    "phi-4-mini": _phi4_mini,
+    "smollm2-135m": _smollm2_135m,
+    "student-1m": lambda: student(hidden_size=128, layers=3, vocab_size=2048),
+    "student-4m": lambda: student(hidden_size=192, layers=6, vocab_size=4096),
+    "student-9m": lambda: student(hidden_size=256, layers=8, vocab_size=4096),
+    "student-17m": lambda: student(hidden_size=320, layers=9, vocab_size=8192),
+    "student-33m": lambda: student(hidden_size=448, layers=9, vocab_size=8192),
+    "student-350m": lambda: student(hidden_size=1024, layers=19, vocab_size=32064),
+    "student-1.3b": lambda: student(hidden_size=2048, layers=18, vocab_size=32064),
+}
+_ALIASES = {"phi-3-mini-4k": "phi-3-mini", "phi-3-medium-4k": "phi-3-medium", "smollm2": "smollm2-135m"}
+
+
+def preset(name: str) -> ModelConfig:
+    """The configuration known by `name`; HornbookError lists the names where it is not known."""
+    key = _ALIASES.get(name, name)
+    if key not in PRESETS:
+        raise HornbookError(f"No model is called {name!r}. Known: {', '.join(PRESETS)}.")
+    return PRESETS[key]()
