@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,18 +128,31 @@ def _place(decoder: Decoder, name: str, value: Tensor) -> None:
 
 
 def read_config(folder: str | Path) -> ModelConfig:
-    """The `config.json` of a checkpoint folder as a ModelConfig."""
+    """The `config.json` of a checkpoint folder as a ModelConfig.
+
+    The ids that end a generation come from generation_config.json where there is one: released
+    chat models name their end-of-turn token only there.
+    """
     folder = Path(folder)
     path = folder / "config.json"
     if not path.is_file():
         raise HornbookError(f"{folder} holds no config.json, so it is not a checkpoint folder.")
+    config = ModelConfig.from_hf(_read_json(path))
+    generation = folder / "generation_config.json"
+    eos = _read_json(generation).get("eos_token_id") if generation.is_file() else None
+    if eos is not None:
+        config = replace(config, eos_ids=tuple(eos) if isinstance(eos, list) else (eos,))
+    return config
+
+
+def _read_json(path: Path) -> Mapping[str, Any]:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise HornbookError(f"{path} is not valid JSON ({error}).") from error
     if not isinstance(values, Mapping):
         raise HornbookError(f"{path} holds no JSON object.")
-    return ModelConfig.from_hf(values)
+    return values
 
 
 def _entries(folder: Path) -> dict[str, Entry]:

@@ -15,10 +15,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """
     half = cos.shape[-1]
     first, second = x[..., :half], x[..., half : 2 * half]
-    rotated = [first * cos - second * sin, second * cos + first * sin]
+    parts = [(first * cos - second * sin).to(x.dtype), (second * cos + first * sin).to(x.dtype)]
     if 2 * half < x.shape[-1]:
-        rotated.append(x[..., 2 * half :].to(cos.dtype))
-    return torch.cat(rotated, dim=-1).to(x.dtype)
+        parts.append(x[..., 2 * half :])
+    return torch.cat(parts, dim=-1)
 
 
 class Rope:
