@@ -1,0 +1,42 @@
+"""Steps under torchrun: rank 0 makes and names artifacts, the other ranks follow."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hornbook.lab.execute import DamagedArtifact, partial_folder, read_record
+from hornbook.lab.step import Step, StepContext
+
+_POLL_SECONDS = 0.2
+
+
+def rank() -> int:
+    """This process's rank under torchrun; 0 when it runs alone."""
+    return int(os.environ.get("RANK", "0")) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
+
+
+def wait_for_rank_0(step: Step, key: str, inputs: Mapping[str, Any], final: Path) -> dict[str, Any]:
+    """The record of the step once rank 0 has finished it.
+
+    A step with `every_rank` is called here too, as soon as rank 0 has made its folder; such a step ends
+    with a barrier of its own, so that rank 0 does not finish before the others have written. Nothing is
+    waited for forever: when rank 0 fails, torchrun ends the other ranks.
+    """
+    called = False
+    while True:
+        try:
+            record = read_record(final, key)
+        except DamagedArtifact:  # rank 0 sets it aside
+            record = None
+        if record is not None:
+            return record
+        folder = partial_folder(final)
+        if step.every_rank and not called and folder.is_dir():
+            called = True
+            context = StepContext(
+                folder=folder, name=step.name, key=key, resuming=False, run_metrics=None, quiet=True
+            )
+            step.function(context, **inputs)
+        time.sleep(_POLL_SECONDS)
