@@ -189,7 +189,7 @@ def test_a_value_without_json_form_and_a_missing_path_are_named(run, tmp_path):
         run.step(write, rows=1, text=object())
     with pytest.raises(HornbookError, match=r"step 'write', input 'text'.*gone.txt"):
         run.step(write, rows=1, text=tmp_path / "gone.txt")
-    with pytest.raises(TypeError, match="step 'write'.*rows"):
+    with pytest.raises(TypeError, match=r"step 'write'.*rows"):
         run.step(write)
     with pytest.raises(TypeError, match="colour"):
         run.step(write, rows=1, colour="red")
@@ -235,7 +235,7 @@ def test_facts_that_json_cannot_hold_are_a_failure_not_an_artifact(run):
     def bad(ctx):
         return {"thing": object()}
 
-    with pytest.raises(StepFailed, match="'bad'.*thing"):
+    with pytest.raises(StepFailed, match=r"'bad'.*thing"):
         run.step(bad)
     assert not [path for path in run.steps_folder.glob("bad-*") if path.suffix != ".partial"]
 
@@ -246,7 +246,7 @@ def test_a_full_disk_is_a_sentence(run):
         (ctx.folder / "kept.txt").write_text("kept")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(HornbookError, match="Step 'big': The disk is full.*free there"):
+    with pytest.raises(HornbookError, match=r"Step 'big': The disk is full.*free there"):
         run.step(big)
     assert list(run.steps_folder.glob("big-*.partial/kept.txt"))
 
