@@ -1,0 +1,162 @@
+"""Exact resume: weights, optimizer, position, RNG and guard, whole or not there.
+
+`training/step-00000120/` holds `weights.safetensors`, `optimizer.safetensors` and `state.json`, which carries
+the SHA-256 of both. A checkpoint is written under another name and renamed when complete, the last two
+are kept, and nothing is ever unpickled.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hornbook.errors import HornbookError
+from hornbook.lab.files import disk_guard, sha256_file, sync_folder, write_atomic
+
+KEEP = 2
+_FORMAT = 1
+_WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+_RNG = "_rng."
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything a checkpoint holds. `state` is JSON; `random` are RNG states by device (uint8)."""
+
+    weights: dict[str, Tensor]
+    optimizer: dict[str, Tensor]
+    random: dict[str, Tensor]
+    state: Mapping[str, Any]
+
+
+def random_state() -> dict[str, Tensor]:
+    """The states of torch's generators, by device."""
+    states = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        states |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    return states
+
+
+def set_random_state(states: Mapping[str, Tensor]) -> None:
+    """Puts back what `random_state` gave (states of devices that are not here are left out)."""
+    for device, state in states.items():
+        if device == "cpu":
+            torch.set_rng_state(state)
+        elif torch.cuda.is_available() and int(device[4:]) < torch.cuda.device_count():
+            torch.cuda.set_rng_state(state, int(device[4:]))
+
+
+def save(folder: Path, step: int, snapshot: Snapshot) -> Path:
+    """Writes `folder/step-<step>` atomically, then removes all but the newest `KEEP`.
+
+    Raises:
+        HornbookError: when the disk is full (older checkpoints are still there), or a weight is not finite.
+    """
+    from safetensors.torch import save_file
+
+    for name, weight in snapshot.weights.items():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():
+            raise HornbookError(
+                f"The weight {name} holds NaN or infinity at step {step}; nothing was saved. The last good "
+                f"checkpoint is under {folder}."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    final = folder / f"step-{step:08d}"
+    partial = folder / f".step-{step:08d}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with disk_guard(folder):
+            partial.mkdir()
+            random = {_RNG + device: state for device, state in snapshot.random.items()}
+            save_file(_flat(snapshot.weights), partial / _WEIGHTS)
+            save_file(_flat(snapshot.optimizer) | random, partial / _OPTIMIZER)
+            state = {
+                "format": _FORMAT,
+                "step": step,
+                "sha256": {name: sha256_file(partial / name) for name in (_WEIGHTS, _OPTIMIZER)},
+                **snapshot.state,
+            }
+            write_atomic(partial / _STATE, json.dumps(state, indent=1))
+            for name in (_WEIGHTS, _OPTIMIZER):
+                _sync(partial / name)
+            if final.exists():
+                shutil.rmtree(final)
+            os.replace(partial, final)
+            sync_folder(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for old in found(folder)[KEEP:]:
+        shutil.rmtree(old, ignore_errors=True)
+    for stale in folder.glob(".step-*.partial"):
+        shutil.rmtree(stale, ignore_errors=True)
+    return final
+
+
+def found(folder: Path) -> list[Path]:
+    """The checkpoints under `folder`, newest first."""
+    return sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True)
+
+
+def load_newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, Snapshot] | None:
+    """The newest checkpoint that is whole; None when there is none at all.
+
+    A damaged one is named through `say` and the one before it is taken.
+
+    Raises:
+        HornbookError: when there are checkpoints but none can be read.
+    """
+    candidates = found(folder)
+    for place, path in enumerate(candidates):
+        try:
+            return path, load(path)
+        except HornbookError as error:
+            if place + 1 == len(candidates):
+                raise
+            say(f"{error} Going back to {candidates[place + 1].name}.")
+    return None
+
+
+def load(path: Path) -> Snapshot:
+    """Reads one checkpoint and checks it against its hashes.
+
+    Raises:
+        HornbookError: naming the file that is missing, cut off or changed.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        state = json.loads((path / _STATE).read_text())
+        hashes, version = state["sha256"], state["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise HornbookError(
+            f"The checkpoint {path} is damaged: {_STATE} cannot be read ({error})."
+        ) from error
+    if version != _FORMAT:
+        raise HornbookError(
+            f"The checkpoint {path} has format {version}; this version of Hornbook reads {_FORMAT}."
+        )
+    for name in (_WEIGHTS, _OPTIMIZER):
+        file = path / name
+        if not file.is_file():
+            raise HornbookError(f"The checkpoint {path} is damaged: {name} is missing.")
+        if sha256_file(file) != hashes.get(name):
+            raise HornbookError(f"The checkpoint {path} is damaged: {name} is cut off or was changed.")
+    weights, optimizer = load_file(path / _WEIGHTS), load_file(path / _OPTIMIZER)
+    random = {name.removeprefix(_RNG): value for name, value in optimizer.items() if name.startswith(_RNG)}
+    optimizer = {name: value for name, value in optimizer.items() if not name.startswith(_RNG)}
+    return Snapshot(weights, optimizer, random, state)
+
+
+def _flat(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
+
+
+def _sync(path: Path) -> None:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,50 @@
+"""In which numbers to compute, and whether a compiler pays."""
+
+import shutil
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import torch
+
+from hornbook.errors import HornbookError
+
+
+def compute_dtype(precision: Literal["auto", "bf16", "fp32"], device: torch.device) -> torch.dtype:
+    """bf16 where the hardware multiplies it, fp32 elsewhere; weights stay fp32 either way.
+
+    Raises:
+        HornbookError: when bf16 is asked for by name and the device has none.
+    """
+    if precision == "fp32":
+        return torch.float32
+    if device.type == "cuda":
+        able = torch.cuda.is_bf16_supported()
+    elif device.type == "cpu":
+        able = _cpu_bf16()
+    else:
+        able = device.type == "mps"
+    if able:
+        return torch.bfloat16
+    if precision == "bf16" and device.type == "cuda":
+        raise HornbookError('precision is "bf16" but this GPU has no bf16; use "auto" or "fp32".')
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[object]:
+    """Matrix products in `dtype`; everything that needs fp32 stays there."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def _cpu_bf16() -> bool:
+    from hornbook.lab.machine import cpu_has_bf16
+
+    return cpu_has_bf16()
+
+
+def compiler_found() -> bool:
+    """Whether torch.compile can work: a C++ compiler on the path (GPU: Triton brings its own)."""
+    from hornbook.lab.machine import cxx_compiler
+
+    return torch.cuda.is_available() or cxx_compiler() is not None or shutil.which("cl") is not None
