@@ -35,17 +35,17 @@ def complete_report(report: Report, claims: Sequence[Claim], run: Mapping[str, A
 def _verdict_sentence(claims: Sequence[Claim], scale: str) -> str:
     judged = [claim for claim in claims if claim.judged]
     if not judged:
-        return f"None of the {len(claims)} claims is judged at scale {scale}."
-    counts = {
-        "hold": sum(claim.verdict == "holds" for claim in judged),
-        "fail": sum(claim.verdict == "fails" for claim in judged),
-        "lie within noise": sum(claim.verdict == "noise" for claim in judged),
-    }
-    parts = [f"{count} {word}" for word, count in counts.items() if count]
+        return f"Claims are not judged at scale {scale}."
+    words = {"holds": ("holds", "hold"), "fails": ("fails", "fail"), "noise": ("is noise", "are noise")}
+    parts = []
+    for verdict, (one, many) in words.items():
+        count = sum(claim.verdict == verdict for claim in judged)
+        if count:
+            parts.append(f"{count} {one if count == 1 else many}")
     rest = len(claims) - len(judged)
     if rest:
         parts.append(f"{rest} not judged at this scale")
-    return f"Of {len(claims)} claims: {', '.join(parts)}."
+    return f"Of {len(claims)} claim{'s' * (len(claims) > 1)}: {', '.join(parts)}."
 
 
 def _costs(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:

@@ -7,13 +7,14 @@ fonts come from the page's style sheet by class, so that one drawing serves ligh
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from hornbook.lab.markup import Html, join, tag
 
 SERIES_COLOURS = 6
 _DASHES = (None, "7 3", "2 3", "9 3 2 3", "12 4", "4 2")
-_CHARACTER = 6.4  # pixels a letter of the charts' 12 px sans takes, on average
+_CHARACTER = 7.3  # pixels a letter of a wide 12 px sans takes, on average
 _MAX_POINTS = 600  # of one line: more cannot be seen
 
 
@@ -112,13 +113,27 @@ def _frame(
     for tick in x.ticks if x_ticks is None else x_ticks:
         at = x(tick)
         parts.append(tag("line", x1=at, x2=at, y1=y.start, y2=y.start + 4, class_="axis"))
-        parts.append(_text(at, y.start + 18, number(tick), "middle"))
+    parts += _tick_labels(x, x.ticks if x_ticks is None else x_ticks, y.start + 18)
     parts.append(tag("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="axis"))
     if x_label:
         parts.append(_text((x.start + x.end) / 2, y.start + 36, x_label, "middle", "label"))
     if y_label:
         parts.append(_text(0, 12, y_label, "start", "label"))
     return parts
+
+
+def _tick_labels(x: Axis, ticks: Sequence[float], y: float) -> list[Html]:
+    """Numbers below a horizontal axis; every second one (or third, ...) where they would touch."""
+    texts = [number(tick) for tick in ticks]
+    for stride in range(1, len(ticks) + 1):
+        kept = [(x(tick), text) for tick, text in zip(ticks, texts)][::stride]
+        room = [
+            right[0] - left[0] - _CHARACTER * (len(left[1]) + len(right[1])) / 2
+            for left, right in pairwise(kept)
+        ]
+        if min(room, default=9.0) >= 8:
+            return [_text(at, y, text, "middle") for at, text in kept]
+    return []
 
 
 def curves(block: Mapping[str, Any], width: int) -> Html:
@@ -257,7 +272,7 @@ def bars(block: Mapping[str, Any], width: int) -> Html:
     for tick in x.ticks:
         at = x(tick)
         parts.append(tag("line", x1=at, x2=at, y1=top, y2=bottom, class_="grid"))
-        parts.append(_text(at, bottom + 18, number(tick), "middle"))
+    parts += _tick_labels(x, x.ticks, bottom + 18)
     zero = x(0.0)
     for i, bar in enumerate(items):
         middle, value = top + row * i + row / 2, bar["value"]

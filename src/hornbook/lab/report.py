@@ -37,12 +37,13 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """One text with a label and scores; the first in a list are shown open."""
+    """One text with a label and scores; `code` sets it in a fixed width."""
 
     text: str
     label: str = ""
     scores: Mapping[str, float | str] | None = None
     note: str = ""
+    code: bool = False
 
 
 class Report:
@@ -161,7 +162,7 @@ class Report:
         counts, edges = np.histogram(finite, bins=bins) if finite.size else (np.zeros(0), np.zeros(0))
         left_out = int(data.size - finite.size)
         if left_out:
-            note = f"{note} {left_out} values that are not finite are left out.".strip()
+            note = f"{note} Left out as not finite: {left_out:,}.".strip()
         return self._add(
             "histogram",
             title=title,

@@ -209,7 +209,7 @@ def _sample(sample: Mapping[str, Any]) -> Html:
         tag("ul", *scores, class_="scores") if scores else None,
     )
     note = tag("p", _inline(sample["note"]), class_="note") if sample["note"] else None
-    text = tag("pre", sample["text"])
+    text = tag("pre", sample["text"], class_="code" if sample["code"] else None)
     if len(sample["text"]) > 1_200:
         text = tag("details", tag("summary", sample["text"][:300], "…"), text, class_="long")
     return tag("article", head if sample["label"] or scores else None, text, note, class_="sample")
@@ -232,8 +232,8 @@ def _tokens(block: Block) -> Html:
         )
     scale = tag(
         "p", f"{block['label'] or 'value'}: ",
-        tag("span", number(low), **charts.shade(float(signed), signed)),
-        " to ", tag("span", number(high), **charts.shade(1.0)), class_="note",
+        tag("span", number(low, 3), **charts.shade(float(signed), signed)),
+        " to ", tag("span", number(high, 3), **charts.shade(1.0)), class_="note",
     )  # fmt: skip
     return _figure(block, tag("div", *spans, class_="tokens"), scale)
 
@@ -311,7 +311,7 @@ def _with_unit(value: float | str | None, unit: str) -> str:
 
 def _costs(block: Block) -> Html:
     rows = [[cost["what"], cost["amount"], cost["note"]] for cost in block["costs"]]
-    return _figure(block, _grid(["what", "amount", ""], rows))
+    return _figure(block, _grid(["what", "amount", "note"], rows))
 
 
 _RENDERERS: dict[str, Callable[[Block], Html]] = {
