@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hornbook.curate import heuristics as h
-from hornbook.curate.words import hash_words, split
+from hornbook.curate.words import split
 from hornbook.errors import HornbookError
 
 PROSE = (
@@ -134,12 +134,3 @@ def test_a_wrong_rule_is_refused():
         h.Rule(name="x", measure="words")
     with pytest.raises(HornbookError, match="unknown kind 'poem'"):
         h.Rule(name="x", measure="words", at_most=1, kinds=("poem",))
-
-
-def test_find_equals_membership():
-    generator = np.random.default_rng(0)
-    hashes = generator.integers(0, 1 << 63, 1000, dtype=np.uint64)
-    vocabulary = np.unique(np.concatenate([hashes[::7], hash_words("a b c")]))
-    where, index = h.find(hashes, vocabulary)
-    assert where.tolist() == np.flatnonzero(np.isin(hashes, vocabulary)).tolist()
-    assert np.array_equal(vocabulary[index], hashes[where])

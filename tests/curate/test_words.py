@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hornbook.curate import words as w
-from hornbook.curate.words import BLOCK, hash_words, ngram_offsets, ngrams, split
+from hornbook.curate.words import BLOCK, HashSet, hash_words, ngram_offsets, ngrams, split
 
 UNSPACED = "一丁七万中国日本語ひらがなカタカナกขค"
 
@@ -134,3 +134,13 @@ def test_ngrams_stay_inside_documents():
     other = split(["x b c d"])
     assert ngrams(other.hashes, other.offsets, 3)[0][1] == hashes[1]
     assert len(ngrams(batch.hashes, batch.offsets, 9)[0]) == 0
+
+
+def test_hash_set_equals_membership():
+    generator = np.random.default_rng(0)
+    hashes = generator.integers(0, 1 << 63, 1000, dtype=np.uint64)
+    known = HashSet(np.concatenate([hashes[::7], hashes[::7], hash_words("a b c")]))
+    where, index = known.find(hashes)
+    assert where.tolist() == np.flatnonzero(np.isin(hashes, known.sorted)).tolist()
+    assert np.array_equal(known.sorted[index], hashes[where])
+    assert len(HashSet(np.zeros(0, np.uint64)).find(hashes)[0]) == 0

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hornbook.curate.repetition import F64, measure_repetition, per_document, share
-from hornbook.curate.words import I64, U64, Bool, Words, hash_words
+from hornbook.curate.words import I64, U64, Bool, HashSet, Words, hash_words
 from hornbook.errors import HornbookError
 
 KINDS = ("prose", "docs", "code")
@@ -301,24 +301,9 @@ def judge(
 
 def distinct_hits(words: Words, vocabulary: U64) -> I64:
     """(documents,) how many different words of `vocabulary` (hashes) a document has."""
-    where, index = find(words.hashes, np.unique(vocabulary))
+    where, index = HashSet(vocabulary).find(words.hashes)
     pairs = np.unique(words.document[where] * len(vocabulary) + index)
     return np.bincount(pairs // max(len(vocabulary), 1), minlength=words.documents).astype(np.int64)
-
-
-def find(hashes: U64, vocabulary: U64) -> tuple[I64, I64]:
-    """Positions in `hashes` that are in the sorted `vocabulary`, and their indices there.
-
-    A table over sixteen bits of the hash turns most words away before the binary search.
-    """
-    if not len(vocabulary) or not len(hashes):
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    gate = np.zeros(1 << 16, np.bool_)
-    gate[(vocabulary >> np.uint64(48)).astype(np.int64)] = True
-    maybe = np.flatnonzero(gate[(hashes >> np.uint64(48)).astype(np.int64)])
-    index = np.minimum(np.searchsorted(vocabulary, hashes[maybe]), len(vocabulary) - 1)
-    right = vocabulary[index] == hashes[maybe]
-    return maybe[right], index[right]
 
 
 def _in_documents(positions: I64, words: Words) -> I64:

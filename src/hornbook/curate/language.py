@@ -12,9 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hornbook.curate.heuristics import find
 from hornbook.curate.repetition import F64, per_document, share
-from hornbook.curate.words import I64, U64, Bool, Words, hash_words
+from hornbook.curate.words import I64, Bool, HashSet, Words, hash_words
 from hornbook.errors import HornbookError
 
 # The most frequent function words of each language; a word may serve several.
@@ -101,16 +100,16 @@ class Languages:
 
 
 @cache
-def _vocabulary() -> tuple[U64, Bool]:
+def _vocabulary() -> tuple[HashSet, Bool]:
     """Sorted hashes of all function words, and for each the languages it belongs to (words, languages)."""
     owners = {name: np.unique(hash_words(text)) for name, text in FUNCTION_WORDS.items()}
     vocabulary = np.unique(np.concatenate(list(owners.values())))
-    return vocabulary, np.stack([np.isin(vocabulary, hashes) for hashes in owners.values()], axis=1)
+    return HashSet(vocabulary), np.stack([np.isin(vocabulary, hashes) for hashes in owners.values()], axis=1)
 
 
 @cache
-def _code_words() -> U64:
-    return np.unique(hash_words(CODE_WORDS))
+def _code_words() -> HashSet:
+    return HashSet(hash_words(CODE_WORDS))
 
 
 def identify(words: Words, settings: LanguageSettings | None = None) -> Languages:
@@ -118,7 +117,7 @@ def identify(words: Words, settings: LanguageSettings | None = None) -> Language
     settings = settings or LanguageSettings()
     documents = words.documents
     vocabulary, owners = _vocabulary()
-    where, index = find(words.hashes, vocabulary)
+    where, index = vocabulary.find(words.hashes)
     # (documents, words of the vocabulary) would be large: count per language instead.
     document = np.searchsorted(words.offsets, where, "right") - 1
     scores = np.zeros((documents, len(LANGUAGES)))
@@ -170,7 +169,7 @@ def code_score(words: Words, function_words: F64) -> F64:
     symbol = _SYMBOLS[np.minimum(codes, 128)]
     at = np.flatnonzero(symbol)
     symbols = share(np.diff(np.searchsorted(at, words.characters)), solid)
-    where, _ = find(words.hashes, _code_words())
+    where, _ = _code_words().find(words.hashes)
     keys = share(np.diff(np.searchsorted(where, words.offsets)), words.counts)
     lines = words.lines
     full = ~lines.blank

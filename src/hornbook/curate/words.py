@@ -71,7 +71,7 @@ class Words:
 
     hashes: (words,) 64-bit hash of the lower-cased word.
     starts, ends: (words,) positions in `codes`.
-    alphabetic: (words,) the word holds at least one letter.
+    alphabetic, numeric: (words,) the word holds at least one letter; one digit.
     offsets: (documents + 1,): words of document d are offsets[d]:offsets[d + 1].
     codes: (characters,) code points of the batch, uint8 when all are ASCII, else uint32.
     characters: (documents + 1,) document d is codes[characters[d]:characters[d + 1]].
@@ -82,6 +82,7 @@ class Words:
     starts: I64
     ends: I64
     alphabetic: Bool
+    numeric: Bool
     offsets: I64
     codes: npt.NDArray[Any]
     characters: I64
@@ -145,6 +146,32 @@ def ngrams(hashes: U64, offsets: I64, n: int) -> tuple[U64, I64]:
     return mix(rolled[first]), first
 
 
+class HashSet:
+    """A fixed set of 64-bit hashes with fast look-up of many at once.
+
+    A table over the leading bits turns most strangers away before the binary search.
+    """
+
+    def __init__(self, hashes: U64) -> None:
+        self.sorted: U64 = np.unique(hashes)
+        bits = min(max(16, (len(self.sorted) * 16).bit_length()), 26)
+        self._shift = np.uint64(64 - bits)
+        self._gate = np.zeros(1 << bits, np.bool_)
+        self._gate[(self.sorted >> self._shift).astype(np.int64)] = True
+
+    def __len__(self) -> int:
+        return len(self.sorted)
+
+    def find(self, hashes: U64) -> tuple[I64, I64]:
+        """Positions in `hashes` whose value is in the set, and the index of each in `sorted`."""
+        if not len(self.sorted) or not len(hashes):
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        maybe = np.flatnonzero(self._gate[(hashes >> self._shift).astype(np.int64)])
+        index = np.minimum(np.searchsorted(self.sorted, hashes[maybe]), len(self.sorted) - 1)
+        right = self.sorted[index] == hashes[maybe]
+        return maybe[right], index[right]
+
+
 def ngram_offsets(offsets: I64, n: int) -> I64:
     """(documents + 1,) offsets of the n-grams that `ngrams` returns."""
     counts = np.maximum(np.diff(offsets) - n + 1, 0)
@@ -174,6 +201,7 @@ def split(texts: "Sequence[str] | Any") -> Words:
     starts: list[I64] = []
     ends: list[I64] = []
     alphabetic: list[Bool] = []
+    numeric: list[Bool] = []
     counts = np.zeros((4, documents), np.int64)
     lines = _line_spans(codes, characters, space)
     line_hashes = np.zeros(len(lines[0]), np.uint64)
@@ -198,7 +226,9 @@ def split(texts: "Sequence[str] | Any") -> Words:
         ends.append(end + low)
         tally = np.zeros(size + 1, np.uint64)
         np.cumsum(counter.take(block), out=tally[1:])
-        alphabetic.append(((tally[end] - tally[start]) & np.uint64(0xFFFF)) > 0)
+        inner = tally[end] - tally[start]
+        alphabetic.append((inner & np.uint64(0xFFFF)) > 0)
+        numeric.append(((inner >> np.uint64(16)) & np.uint64(0xFFFF)) > 0)
         # A line is hashed in the block where it starts; only lines longer than a block are cut.
         a, b = np.searchsorted(lines[0], (low, high))
         if b > a:
@@ -219,6 +249,7 @@ def split(texts: "Sequence[str] | Any") -> Words:
         starts=all_starts,
         ends=_join(ends, np.int64),
         alphabetic=_join(alphabetic, np.bool_),
+        numeric=_join(numeric, np.bool_),
         offsets=np.searchsorted(all_starts, characters).astype(np.int64),
         codes=codes,
         characters=characters,
