@@ -103,9 +103,9 @@ class RowCache(EngineCache):
     does not matter to attention once rotary positions are in it. Writing is then one copy for all
     rows, and reading covers the slots from the earliest start.
 
-    With `width` > 0 the rows belong to prompts, `width` neighbouring rows to each; the prompt's keys and values are
-    kept once (`prompt_keys` (layers, G, K, P, d), aligned on the left, `prompt_lengths` slots long) and
-    read once for all its rows. With `width` 0 a row's prompt lies in its own slots.
+    With `width` > 0 the rows belong to prompts, `width` neighbouring rows to each; the prompt's keys and
+    values are kept once (`prompt_keys` (layers, G, K, P, d), aligned on the left, `prompt_lengths` slots
+    long) and read once for all its rows. With `width` 0 a row's prompt lies in its own slots.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class RowCache(EngineCache):
         self.prompt_lengths[target] = self.prompt_lengths[source]
 
     def shift(self, target: int) -> None:
-        """Moves all live slots so that the next free slot is `target` (to make room, or for a longer prompt)."""
+        """Moves all live slots so that the next free slot is `target` (more room, longer prompts)."""
         rows = slice(0, self.rows)
         low = int(self.start[rows].min()) if self.rows else self.slot
         length, by = self.slot - low, target - self.slot

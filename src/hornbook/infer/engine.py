@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from hornbook.errors import HornbookError
 from hornbook.infer.packed import ReadyDecoder, Weights, resolve
 from hornbook.infer.scheduler import PREFILL_TOKENS, Answer, Layout, Reason, Scheduler, Work
 from hornbook.infer.scoring import score_pairs
-from hornbook.infer.text import Pieces, StopFinder, TextTokenizer, whole_utf8
+from hornbook.infer.text import Pieces, StopFinder, TextTokenizer
 from hornbook.lm.base import Sampling, Score
 from hornbook.model.decoder import Decoder
 
@@ -242,9 +241,7 @@ class Engine:
                     )
             self._check_ids(i, prompt)
         with self._lock:
-            return score_pairs(
-                self.model, prompts, continuations, dtype=self.cache_dtype, device=self.device
-            )
+            return score_pairs(self.model, prompts, continuations, dtype=self.cache_dtype, device=self.device)
 
     # -- planning -------------------------------------------------------------------------------
 
@@ -267,29 +264,28 @@ class Engine:
         longest = max(w.longest for w in works)
         answer = max(w.sampling.max_tokens for w in works)
         prompt_slots = longest_prompt if shared else 0
-        slots = answer if shared else longest_prompt + answer
+        least = answer if shared else longest_prompt + answer
         width = min(samples, self.max_rows)
         prompts = min(len(works), max(1, self.max_rows // width))
-        continuous = len(works) > prompts
-        if continuous:
-            slots += max(64, slots // 2)
-        reading = min(prompts * longest_prompt, max(PREFILL_TOKENS, longest_prompt))
-
-        def needed(prompts: int, width: int, slots: int) -> int:
-            return prompts * (width * slots + prompt_slots) + reading
-
-        while needed(prompts, width, slots) > fits:
+        roomy = True
+        while True:
+            # Rows that are given to others in mid-answer need spare slots, else every step moves the cache.
+            reused = len(works) > prompts or samples > width
+            slots = least + (max(64, least // 2) if reused and roomy else 0)
+            reading = max(longest_prompt, min(prompts * longest_prompt, PREFILL_TOKENS))
+            need = prompts * (width * slots + prompt_slots) + reading
+            if need <= fits:
+                break
             if prompts > 1:
                 prompts = max(1, prompts * 3 // 4)
             elif width > 1:
                 width = max(1, width * 3 // 4)
-            elif continuous:
-                continuous, slots = False, longest_prompt + answer if not shared else answer
+            elif reused and roomy:
+                roomy = False
             else:
-                need = needed(prompts, width, slots)
                 raise HornbookError(
-                    f"One answer of {longest_prompt} prompt and {answer} new tokens needs {need:,} cached tokens "
-                    f"({need * self.bytes_per_token / 2**20:,.0f} MiB) and {fits:,} fit. "
+                    f"One answer of {longest_prompt} prompt and {answer} new tokens needs {need:,} cached "
+                    f"tokens ({need * self.bytes_per_token / 2**20:,.0f} MiB) and {fits:,} fit. "
                     f"Lower max_tokens, shorten the prompt or raise max_tokens_in_memory."
                 )
         return Layout(
@@ -311,7 +307,7 @@ class Engine:
         )
 
     def _same_rope(self, works: list[Work]) -> list[list[Work]]:
-        """Works that LongRoPE turns by the same factors: a request's result must not hang on its neighbours."""
+        """Works that LongRoPE turns by the same factors: no result may hang on its neighbours."""
         rope = self.config.long_rope
         if rope is None:
             return [works] if works else []
@@ -355,10 +351,10 @@ class Engine:
         return works
 
     def _check_ids(self, index: int, ids: Sequence[int]) -> None:
-        if ids and not (0 <= min(ids) and max(ids) < self.config.vocab_size):
+        if ids and not (min(ids) >= 0 and max(ids) < self.config.vocab_size):
             raise HornbookError(
-                f"Prompt {index} holds token ids outside 0 to {self.config.vocab_size - 1}, the model's vocabulary: "
-                f"it was encoded with another tokenizer."
+                f"Prompt {index} holds token ids outside 0 to {self.config.vocab_size - 1}, the "
+                f"model's vocabulary: it was encoded with another tokenizer."
             )
 
 

@@ -103,9 +103,7 @@ class EngineAttention(nn.Module):
         self.heads, self.kv_heads, self.head_dim = attention.heads, attention.kv_heads, attention.head_dim
         self.qkv_proj, self.o_proj = attention.qkv_proj, attention.o_proj
 
-    def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, *, visible: Visible, cache: EngineCache
-    ) -> Tensor:
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *, visible: Visible, cache: EngineCache) -> Tensor:
         """x (rows, time, hidden) -> the same shape; cos and sin (rows, 1, time, rotary_dim / 2)."""
         rows, time, _ = x.shape
         heads, kv = self.heads, self.kv_heads
@@ -113,7 +111,9 @@ class EngineAttention(nn.Module):
         turned = turn(qkv[:, : heads + kv], cos, sin)
         if time > 1:
             turned = turned.to(x.dtype)
-        mixed = cache.attend(self.layer, turned[:, :heads], turned[:, heads:], qkv[:, heads + kv :], self.scale)
+        mixed = cache.attend(
+            self.layer, turned[:, :heads], turned[:, heads:], qkv[:, heads + kv :], self.scale
+        )
         if time == 1:
             mixed = mixed.view(rows, 1, heads * self.head_dim)
         else:
@@ -153,7 +153,7 @@ class ReadyDecoder(nn.Module):
         body.embed_tokens.weight = self._plain(model.embed_tokens.weight)
         head = model.embed_tokens if model.lm_head is None else model.lm_head
         bias = model.head_bias if model.lm_head is None else model.lm_head.bias
-        head_weight = cast(Tensor, head.weight)
+        head_weight = head.weight
         self.head: nn.Module
         if weights in ("int8", "int4"):
             self.head = self._packed(head_weight, bias)
@@ -216,7 +216,7 @@ class ReadyDecoder(nn.Module):
 
     def weight_bytes(self) -> int:
         """Bytes of all weights as they are stored here."""
-        tensors = {id(t): t for t in self.parameters()}
+        tensors: dict[int, Tensor] = {id(t): t for t in self.parameters()}
         for module in self.modules():
             for value in vars(module).values():
                 if isinstance(value, Tensor):

@@ -1,4 +1,4 @@
-"""Group-wise round-to-nearest quantization of weight matrices, and the two packed kernels of ATen for the CPU."""
+"""Group-wise round-to-nearest quantization of weights, and the two packed kernels of ATen for the CPU."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ GROUP = 32
 
 @dataclass(frozen=True)
 class Int4:
-    """codes (out, in) int32 in 0..15; scale and offset (out, in / group) with w ~ (code - 8) * scale + offset."""
+    """w ~ (code - 8) * scale + offset: codes (out, in) int32 in 0..15, the others (out, in / group)."""
 
     codes: Tensor
     scale: Tensor

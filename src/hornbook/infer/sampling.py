@@ -200,7 +200,7 @@ class RowSettings:
             pending, q, c = pending[keep], q[keep], c[keep]
             index = rows[pending.cpu().numpy()]
             picked = self._invert(c, uniforms(self.keys[index], self.drawn[index], attempt))
-        ordered, token = q.sort(-1, descending=True, stable=True)
+        ordered, token = q.sort(dim=-1, descending=True, stable=True)
         mass = ordered.cumsum(-1)
         outside = mass - ordered >= (limit[pending] * c[:, -1])[:, None]
         mass = torch.where(outside, 0.0, ordered).cumsum(-1)
@@ -219,7 +219,7 @@ class RowSettings:
         return torch.where((scaled >= edge) | free, scaled, float("-inf"))
 
     def _penalise(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """Repetition (Keskar et al. 2019, section 4.1: prompt and answer), frequency and presence (answer)."""
+        """Repetition (Keskar et al. 2019, section 4.1: with the prompt), frequency, presence (answer)."""
         if self._seen is None or self._count is None:
             return logits
         penalty = torch.from_numpy(self.penalties).to(self.device)[rows]

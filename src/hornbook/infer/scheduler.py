@@ -56,7 +56,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How much is held at once: `prompts` x `width` rows of `slots`, and `prompt_slots` for shared prompts."""
+    """What is held at once: `prompts` x `width` rows of `slots`, `prompt_slots` a shared prompt."""
 
     prompts: int
     width: int
@@ -113,7 +113,8 @@ class Scheduler:
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is being answered."""
-        return not self.waiting and self.live == 0
+        started = all(w is None or w.cancelled or w.started == w.samples for w in self.groups)
+        return not self.waiting and self.live == 0 and started
 
     def step(self) -> None:
         """Admits what fits, then draws one token for every live row."""
@@ -126,13 +127,10 @@ class Scheduler:
 
     def _drop_cancelled(self) -> None:
         if any(work.cancelled for work in self.waiting):
-            for work in self.waiting:
-                if work.cancelled:
-                    work.started = work.samples
             self.waiting = deque(work for work in self.waiting if not work.cancelled)
         for row, answer in enumerate(self.rows):
-            work = self.groups[row // self.width]
-            if answer is not None and work is not None and work.cancelled:
+            owner = self.groups[row // self.width]
+            if answer is not None and owner is not None and owner.cancelled:
                 self._finish(row, answer, "cancelled", None)
 
     def _finish(self, row: int, answer: Answer, reason: Reason, by: int | str | None) -> None:
@@ -197,10 +195,8 @@ class Scheduler:
         self._make_room(works)
         for work in works:
             if free:
-                group = free.pop(0)
-                self.groups[group] = work
+                self.groups[free.pop(0)] = work
             else:
-                group = len(self.groups)
                 self.groups.append(work)
                 self.rows += [None] * self.width
         placed = {id(work): group for group, work in enumerate(self.groups) if work is not None}
@@ -269,7 +265,9 @@ class Scheduler:
             return
         moves: list[tuple[int, int]] = []
         for target, group in enumerate(groups):
-            lanes = [r for r in range(group * self.width, (group + 1) * self.width) if self.rows[r] is not None]
+            lanes = [
+                r for r in range(group * self.width, (group + 1) * self.width) if self.rows[r] is not None
+            ]
             moves += [(source, target * width + lane) for lane, source in enumerate(lanes)]
             if target != group:
                 if self.layout.shared:

@@ -41,7 +41,6 @@ def score_pairs(
     return [[score for score in row if score is not None] for row in results]
 
 
-
 def _pad(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     tokens = np.zeros((len(rows), max(map(len, rows), default=0)), dtype=np.int64)
     for i, row in enumerate(rows):
