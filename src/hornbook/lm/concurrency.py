@@ -1,0 +1,155 @@
+"""How many calls an endpoint takes at once, found by asking.
+
+Additive increase, multiplicative decrease, one limit for each (endpoint, model),
+shared by everything in the process that calls it. The limit doubles each clean
+round until the first 429; then it grows by a twentieth a clean round and is cut
+to four fifths once an episode. Server errors and timeouts stop growth without a
+cut: they say that something is broken, not that we are too many.
+"""
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Literal, TypeAlias
+
+Signal: TypeAlias = Literal["ok", "rate_limited", "fault", "neutral"]
+
+EPISODE_SECONDS = 15.0
+CUT = 0.8
+GROWTH = 0.05
+USED_SHARE = 0.8
+
+
+class AdaptiveLimit:
+    """The limit of one endpoint. `acquire` before a call, `release` with what it said after.
+
+    Thread-safe; waiters of different event loops may share it. `history` holds
+    (seconds, limit, why) of each change, for the log.
+    """
+
+    def __init__(
+        self,
+        *,
+        start: int = 8,
+        least: int = 1,
+        most: int = 256,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not 1 <= least <= start <= most:
+            raise ValueError(f"need 1 <= least <= start <= most, got {least}, {start}, {most}")
+        self.value = float(start)
+        self.least, self.most = least, most
+        self.in_use = 0
+        self.doubling = True
+        self.blocked_until = 0.0
+        self._clock = clock
+        self._episode_until = -1.0
+        self._lock = threading.Lock()
+        self._waiters: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
+        self.history: list[tuple[float, float, str]] = [(clock(), self.value, "start")]
+        self._new_round()
+
+    @property
+    def slots(self) -> int:
+        """The limit as a count."""
+        return int(self.value)
+
+    def _new_round(self) -> None:
+        self._done, self._peak, self._clean = 0, self.in_use, True
+
+    async def acquire(self) -> None:
+        """Wait for a free slot and for the end of a pause the server asked for."""
+        while True:
+            with self._lock:
+                pause = self.blocked_until - self._clock()
+                if pause <= 0 and self.in_use < self.slots:
+                    self.in_use += 1
+                    self._peak = max(self._peak, self.in_use)
+                    return
+                future: asyncio.Future[None] | None = None
+                if pause <= 0:
+                    loop = asyncio.get_running_loop()
+                    future = loop.create_future()
+                    self._waiters.append((loop, future))
+            if future is None:
+                await asyncio.sleep(pause)
+            else:
+                try:
+                    await future
+                except asyncio.CancelledError:
+                    # A wake-up that came with the cancellation belongs to the next in line.
+                    with self._lock:
+                        self._wake()
+                    raise
+
+    def release(self, signal: Signal, *, retry_after: float = 0.0) -> None:
+        """Give the slot back and say how the call went."""
+        with self._lock:
+            self.in_use -= 1
+            now = self._clock()
+            if signal == "rate_limited":
+                self.blocked_until = max(self.blocked_until, now + retry_after)
+                if now >= self._episode_until:
+                    self.value = max(float(self.least), self.value * CUT)
+                    self.doubling = False
+                    self.history.append((now, self.value, "rate limited"))
+                    self._episode_until = now + max(EPISODE_SECONDS, retry_after)
+                else:
+                    self._episode_until = max(self._episode_until, now + retry_after)
+                self._new_round()
+            elif signal == "fault":
+                self._clean = False
+                self._done += 1
+            elif signal == "ok":
+                self._done += 1
+            if self._done >= self.slots:
+                self._end_round(now)
+            self._wake()
+
+    def _end_round(self, now: float) -> None:
+        if self._clean and self._peak >= USED_SHARE * self.slots and self.value < self.most:
+            grown = self.value * 2 if self.doubling else self.value + max(1.0, GROWTH * self.value)
+            self.value = min(float(self.most), grown)
+            self.history.append((now, self.value, "doubled" if self.doubling else "grown"))
+        self._new_round()
+
+    def _wake(self) -> None:
+        free = self.slots - self.in_use
+        while free > 0 and self._waiters:
+            loop, future = self._waiters.popleft()
+            if loop.is_closed():
+                continue
+            try:
+                running = asyncio.get_running_loop()
+            except RuntimeError:
+                running = None
+            if running is loop:
+                if future.done():
+                    continue
+                future.set_result(None)
+            else:
+                loop.call_soon_threadsafe(_set, future)
+            free -= 1
+
+
+def _set(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+_limits: dict[tuple[str, str], AdaptiveLimit] = {}
+_limits_lock = threading.Lock()
+
+
+def limit_for(url: str, model: str, *, most: int) -> AdaptiveLimit:
+    """The limit that every caller of this endpoint and model shares. A smaller `most` wins."""
+    with _limits_lock:
+        limit = _limits.get((url, model))
+        if limit is None:
+            limit = _limits[url, model] = AdaptiveLimit(start=min(8, most), most=most)
+        elif most < limit.most:
+            limit.most = most
+            limit.value = min(limit.value, float(most))
+        return limit

@@ -1,0 +1,720 @@
+"""Any OpenAI-compatible endpoint as a `LanguageModel`.
+
+Finds by itself how many calls the endpoint takes at once (`concurrency.py`),
+tries again what may succeed again, keeps every paid answer before looking at it
+(`store.py`), counts tokens and money (`ledger.py`), and never passes a failure
+off as an answer.
+"""
+
+import asyncio
+import json
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from hornbook.errors import HornbookError
+from hornbook.lm.base import (
+    Advances,
+    Capabilities,
+    Completion,
+    Failure,
+    FailureKind,
+    Json,
+    Request,
+    Sampling,
+    Score,
+    Usage,
+)
+from hornbook.lm.concurrency import Signal, limit_for
+from hornbook.lm.ledger import Ledger
+from hornbook.lm.parse import answer_in_schema
+from hornbook.lm.store import CallStore, call_key
+from hornbook.lm.wire import (
+    HOPELESS,
+    RETRYABLE,
+    Reply,
+    body_of,
+    corrected,
+    fenced,
+    filtered,
+    message_of,
+    parse_address,
+    parse_spec,
+    path_of,
+    read_reply,
+    retry_after_seconds,
+)
+
+if TYPE_CHECKING:
+    import httpx
+
+_T = TypeVar("_T")
+_CLAIM_AT_ONCE = 64
+_LEASE_POLL_SECONDS = 0.05
+_DRAIN_SECONDS = 3.0
+Mode = Literal["plain", "server", "fenced"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndpointSettings:
+    """How patient to be. Seconds.
+
+    `timeout_seconds` is for one try, `deadline_seconds` for a row with all its
+    tries. A 429 is tried again until the deadline; other faults at most
+    `max_attempts` times. `max_concurrency` only bounds the search for the
+    limit. `serve_failures`: take stored refusals, cut and malformed answers
+    from the store too, instead of asking again.
+    """
+
+    timeout_seconds: float = 120.0
+    deadline_seconds: float = 600.0
+    max_attempts: int = 6
+    max_concurrency: int = 256
+    backoff_seconds: float = 0.5
+    max_backoff_seconds: float = 30.0
+    serve_failures: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("timeout_seconds", "deadline_seconds", "max_attempts", "max_concurrency"):
+            if not getattr(self, name) > 0:
+                raise HornbookError(
+                    f"EndpointSettings.{name} is {getattr(self, name)!r}; accepted is a positive number."
+                )
+        for name in ("backoff_seconds", "max_backoff_seconds"):
+            if not getattr(self, name) >= 0:
+                raise HornbookError(
+                    f"EndpointSettings.{name} is {getattr(self, name)!r}; accepted is 0 or more."
+                )
+
+
+@dataclass(slots=True)
+class _Job:
+    """One run of `complete`: what all its calls share."""
+
+    client: "httpx.AsyncClient"
+    owner: str = ""
+    stop: Exception | None = None
+    answered: bool = False
+    in_flight: int = 0
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+
+
+class EndpointModel:
+    """The model `model` at `url`.
+
+    `api_key` comes from HORNBOOK_API_KEY (and for api.openai.com and Azure from
+    OPENAI_API_KEY and AZURE_OPENAI_API_KEY) unless given; it is never stored,
+    logged or shown. `revision` names the weights behind the name, when known:
+    it is part of the identity and of every cache key. `extra` fields go into
+    every body. `server_schema` says whether the server constrains answers to a
+    JSON Schema (None: find out on first use). `can_score` says that
+    /completions honours `echo` (vLLM, SGLang).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        api_key: str | None = None,
+        revision: str = "",
+        store: CallStore | None = None,
+        ledger: Ledger | None = None,
+        settings: EndpointSettings | None = None,
+        extra: Mapping[str, Json] | None = None,
+        server_schema: bool | None = None,
+        can_score: bool = False,
+    ) -> None:
+        if not model:
+            raise HornbookError(f"The endpoint {url} needs the name of a model.")
+        self.address = parse_address(url)
+        self.model = model
+        self.revision = revision
+        self.store = store
+        self.ledger = ledger if ledger is not None else Ledger()
+        self.settings = settings or EndpointSettings()
+        self._extra = dict(extra or {})
+        self._key = api_key if api_key is not None else _key_from_environment(self.address.base)
+        self._server_schema = server_schema
+        self._can_score = can_score
+        self._limit = limit_for(self.address.base, model, most=self.settings.max_concurrency)
+        self._random = random.Random()
+
+    @classmethod
+    def from_spec(cls, spec: str, **settings: Any) -> "EndpointModel":
+        """From `http://localhost:11434/v1#model`; `settings` as for the class."""
+        url, model = parse_spec(spec)
+        return cls(url, model, **settings)
+
+    def __repr__(self) -> str:
+        return f"EndpointModel({self.identity!r})"
+
+    @property
+    def identity(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        extra = f"?{json.dumps(self._extra, sort_keys=True)}" if self._extra else ""
+        return f"{self.address.base}#{self.model}{revision}{extra}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            can_score=self._can_score, supports_schema=self._server_schema is True, logprobs=True
+        )
+
+    @property
+    def concurrency(self) -> int:
+        """How many calls the endpoint is given at once now."""
+        return self._limit.slots
+
+    # ------------------------------------------------------------ what users call
+
+    def complete(
+        self, requests: Sequence[Request], *, progress: Advances | None = None
+    ) -> list[Completion | Failure]:
+        """One result for each request, in order.
+
+        Raises `HornbookError` for what would fail every row (a wrong key, model
+        or URL, a full disk) and `BudgetExceeded` for the ledger's limit, both
+        after the calls in flight have landed in the store.
+        """
+        return _run(self._complete(list(requests), progress))
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+        """Log-likelihood of each continuation, by `echo` on /completions."""
+        if not self._can_score:
+            raise HornbookError(
+                f"{self.identity} is not known to score text. If its /completions honours echo and logprobs "
+                f"(vLLM, SGLang), say can_score=True; else use a local checkpoint."
+            )
+        sampling = Sampling(temperature=0.0, max_tokens=1, logprobs=1)
+        requests = [
+            Request(prompt=prompt + continuation, sampling=sampling) for prompt, continuation in pairs
+        ]
+        echoing = replace_extra(self, {"echo": True})
+        scores = []
+        for (prompt, continuation), result in zip(pairs, echoing.complete(requests)):
+            if isinstance(result, Failure):
+                raise HornbookError(
+                    f"{self.identity} could not score a text: {result.kind}: {result.message}"
+                )
+            scores.append(_score(prompt, continuation, result))
+        return scores
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """The answer's pieces as they come; for people who watch. Neither stored nor retried.
+
+        Raises `HornbookError` when the stream breaks off or cannot be read.
+        """
+        import httpx
+
+        body = self._body(request, "plain") | {"stream": True}
+        finished = False
+        try:
+            with httpx.stream(
+                "POST",
+                self.address.route(path_of(request)),
+                headers=self._headers(),
+                content=json.dumps(body).encode(),
+                timeout=self.settings.timeout_seconds,
+            ) as response:
+                if response.status_code != 200:
+                    text = response.read().decode("utf-8", "replace")
+                    raise HornbookError(self._refused(response.status_code, text))
+                for line in response.iter_lines():
+                    data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
+                    if data == "[DONE]":
+                        finished = True
+                        break
+                    if data:
+                        piece, ended = _piece(data)
+                        finished = finished or ended
+                        if piece:
+                            yield piece
+        except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise HornbookError(
+                f"The stream from {self.address.base} broke ({_name(error)}); ask again."
+            ) from None
+        if not finished:
+            raise HornbookError(f"The stream from {self.address.base} ended in the middle; ask again.")
+
+    # ------------------------------------------------------------ one run
+
+    async def _complete(
+        self, requests: list[Request], progress: Advances | None
+    ) -> list[Completion | Failure]:
+        import httpx
+
+        results: list[Completion | Failure | None] = [None] * len(requests)
+        rows: dict[str, list[int]] = {}
+        for i, request in enumerate(requests):
+            rows.setdefault(self._call_key(request, "plain"), []).append(i)
+
+        def settle(key: str, result: Completion | Failure) -> None:
+            for n, i in enumerate(rows[key]):
+                # The same call twice in one list is paid once.
+                results[i] = result if n == 0 else _as_cached(result)
+                if n:
+                    self.ledger.add(self.model, _as_cached(result).usage)
+            if progress is not None:
+                progress.advance(len(rows[key]))
+
+        todo: deque[tuple[str, Request]] = deque()
+        for key, places in rows.items():
+            request = requests[places[0]]
+            stored = self._from_store(request)
+            if stored is None:
+                todo.append((key, request))
+            else:
+                self.ledger.add(self.model, stored.usage)
+                settle(key, stored)
+        if todo:
+            limits = httpx.Limits(
+                max_connections=None, max_keepalive_connections=self.settings.max_concurrency
+            )
+            timeout = httpx.Timeout(self.settings.timeout_seconds)
+            # Certificates take 30 ms to load and a plain http server has none.
+            secure = self.address.base.startswith("https:")
+            async with httpx.AsyncClient(limits=limits, timeout=timeout, verify=secure) as client:
+                owner = self.store.new_owner() if self.store is not None else ""
+                await self._dispatch(_Job(client, owner), todo, settle)
+        assert all(result is not None for result in results)
+        return [result for result in results if result is not None]
+
+    async def _dispatch(self, job: _Job, todo: deque[tuple[str, Request]], settle: Any) -> None:
+        """Keep a little more than the limit's worth of rows alive until all are settled."""
+        claimed: deque[tuple[str, Request]] = deque()
+        elsewhere: deque[tuple[str, Request]] = deque()
+
+        async def row(key: str, request: Request) -> None:
+            try:
+                settle(key, await self._answer(job, request))
+            except Exception as error:  # raised again below, once the others have landed
+                job.stop = job.stop or error
+            finally:
+                job.in_flight -= 1
+                if self.store is not None:
+                    self.store.release_soon(key, owner=job.owner)
+
+        try:
+            while job.stop is None and (claimed or todo or elsewhere):
+                if not claimed:
+                    self._claim(job, todo, claimed, elsewhere)
+                    if not claimed:  # another process is paying for all that is left
+                        await asyncio.sleep(_LEASE_POLL_SECONDS)
+                        self._look_elsewhere(todo, elsewhere, settle)
+                        continue
+                if job.in_flight >= self._limit.slots + 16 or not self._room(job):
+                    if job.in_flight == 0:
+                        job.stop = self.ledger.exceeded()
+                        break
+                    await asyncio.wait(job.tasks, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                key, request = claimed.popleft()
+                job.in_flight += 1
+                task = asyncio.create_task(row(key, request))
+                job.tasks.add(task)
+                task.add_done_callback(job.tasks.discard)
+            while job.tasks:
+                await asyncio.wait(job.tasks)
+        except asyncio.CancelledError:
+            # Ctrl-C: what is in flight is being paid for; give it a moment to land.
+            job.stop = HornbookError("interrupted")
+            if job.tasks:
+                await asyncio.wait(job.tasks, timeout=_DRAIN_SECONDS)
+            raise
+        finally:
+            if self.store is not None:
+                self.store.release([key for key, _ in claimed], owner=job.owner)
+        if job.stop is not None:
+            raise job.stop
+
+    def _room(self, job: _Job) -> bool:
+        return self.ledger.room_for(self.model, job.in_flight)
+
+    def _claim(
+        self,
+        job: _Job,
+        todo: deque[tuple[str, Request]],
+        claimed: deque[tuple[str, Request]],
+        elsewhere: deque[tuple[str, Request]],
+    ) -> None:
+        batch = [todo.popleft() for _ in range(min(_CLAIM_AT_ONCE, len(todo)))]
+        if self.store is None:
+            claimed.extend(batch)
+            return
+        seconds = self.settings.deadline_seconds * 2 + 60
+        ours = self.store.claim([key for key, _ in batch], owner=job.owner, seconds=seconds)
+        for item, mine in zip(batch, ours):
+            (claimed if mine else elsewhere).append(item)
+
+    def _look_elsewhere(
+        self, todo: deque[tuple[str, Request]], elsewhere: deque[tuple[str, Request]], settle: Any
+    ) -> None:
+        """Take answers that other processes have paid for; the rest is up for a new claim."""
+        for _ in range(len(elsewhere)):
+            key, request = elsewhere.popleft()
+            stored = self._from_store(request)
+            if stored is None:
+                todo.append((key, request))
+            else:
+                self.ledger.add(self.model, stored.usage)
+                settle(key, stored)
+
+    # ------------------------------------------------------------ one row
+
+    def _mode(self, request: Request) -> Mode:
+        if request.schema is None:
+            return "plain"
+        return "fenced" if self._server_schema is False else "server"
+
+    def _asked(self, request: Request, mode: Mode) -> Request:
+        return fenced(request) if mode == "fenced" else request
+
+    def _call_key(self, request: Request, mode: Mode) -> str:
+        return call_key(
+            provider="openai-compatible",
+            url=self.address.base,
+            model=self.model,
+            revision=self.revision,
+            request=request.as_json(),
+            extra={"body": self._extra, "mode": mode},
+        )
+
+    def _from_store(self, request: Request) -> Completion | Failure | None:
+        """The result of a row from stored calls alone, or None when it must be asked (again)."""
+        if self.store is None:
+            return None
+        modes: tuple[Mode, ...] = (self._mode(request),)
+        if modes == ("server",) and self._server_schema is None:
+            modes = ("server", "fenced")
+        for mode in modes:
+            result = self._stored_row(request, mode)
+            if isinstance(result, Completion) or (result is not None and self.settings.serve_failures):
+                return _as_cached(result)
+        return None
+
+    def _stored_row(self, request: Request, mode: Mode) -> Completion | Failure | None:
+        """How the row ended when it was last asked; None when it was not, or not to the end."""
+        asked = self._asked(request, mode)
+        reply = self._stored_reply(asked, mode)
+        if reply is None:
+            return None
+        result = self._judged(request, reply)
+        if isinstance(result, Failure) and result.kind == "malformed" and isinstance(reply, Reply):
+            second = self._stored_reply(corrected(asked, reply.text, result.message), mode)
+            if second is None:
+                return None
+            return _with_usage(self._judged(request, second), reply.usage)
+        return result
+
+    def _stored_reply(self, asked: Request, mode: Mode) -> Reply | Failure | None:
+        assert self.store is not None
+        call = self.store.get(self._call_key(asked, mode))
+        return None if call is None else read_reply(call.response)
+
+    def _judged(self, request: Request, reply: Reply | Failure, latency: float = 0.0) -> Completion | Failure:
+        if isinstance(reply, Failure):
+            return reply
+        return answer_in_schema(
+            request,
+            reply.text,
+            finish_reason=reply.finish_reason,
+            usage=reply.usage,
+            raw=reply.raw,
+            logprobs=reply.logprobs,
+            latency_seconds=latency,
+        )
+
+    async def _answer(self, job: _Job, request: Request) -> Completion | Failure:
+        """One row: the call, the fallback for servers without schemas, the one correction."""
+        begun = time.monotonic()
+        reuse = True
+        if self.store is not None:
+            # Another process may have answered before our claim; a row that died between an
+            # answer and its correction goes on with the correction.
+            stored = self._from_store(request)
+            if stored is not None:
+                self.ledger.add(self.model, stored.usage)
+                return stored
+            reuse = self._stored_row(request, self._mode(request)) is None
+        mode = self._mode(request)
+        asked = self._asked(request, mode)
+        reply = await self._call(job, asked, mode, begun, reuse)
+        if mode == "server" and self._server_schema is not True:
+            if isinstance(reply, Reply):
+                self._server_schema = True
+            elif reply.kind == "bad_request":
+                # Perhaps the server knows no schemas. If the same question without one is
+                # answered, that was it.
+                mode, asked = "fenced", fenced(request)
+                reply = await self._call(job, asked, mode, begun, reuse)
+                if isinstance(reply, Reply):
+                    self._server_schema = False
+        result = self._judged(request, reply, time.monotonic() - begun)
+        if isinstance(result, Failure) and result.kind == "malformed" and isinstance(reply, Reply):
+            again = corrected(asked, reply.text, result.message)
+            second = await self._call(job, again, mode, begun, reuse)
+            result = _with_usage(self._judged(request, second, time.monotonic() - begun), reply.usage)
+        return result
+
+    async def _call(
+        self, job: _Job, asked: Request, mode: Mode, begun: float, reuse: bool
+    ) -> Reply | Failure:
+        """One call with its retries: from the store when `reuse`, else paid, kept, then read."""
+        key = self._call_key(asked, mode)
+        if self.store is not None and reuse:
+            stored = self._stored_reply(asked, mode)
+            if isinstance(stored, Reply):
+                usage = replace(stored.usage, cached=True)
+                self.ledger.add(self.model, usage)
+                return replace(stored, usage=usage)
+        content = json.dumps(self._body(asked, mode), ensure_ascii=False).encode()
+        url = self.address.route(path_of(asked))
+        deadline = begun + self.settings.deadline_seconds
+        attempts = faults = 0
+        while True:
+            attempts += 1
+            outcome = await self._try(job, url, content, key, asked, deadline)
+            if isinstance(outcome, Reply):
+                job.answered = True
+                self.ledger.add(self.model, outcome.usage)
+                return outcome
+            failure, wait = outcome
+            if failure.usage.total_tokens or failure.kind == "refusal":
+                self.ledger.add(self.model, failure.usage, failed=True)
+            if failure.kind in ("bad_request", "refusal", "truncated"):
+                return replace(failure, attempts=attempts)
+            faults += failure.kind != "rate_limit"
+            last = faults >= self.settings.max_attempts or job.stop is not None
+            pause = min(
+                self.settings.max_backoff_seconds, self.settings.backoff_seconds * 2 ** min(faults, 16)
+            )
+            wait = max(wait, self._random.uniform(0, pause))
+            if last or time.monotonic() + wait > deadline:
+                if failure.kind == "connection" and not job.answered:
+                    raise HornbookError(
+                        f"Nothing answers at {self.address.base} ({failure.message}). Start the server or "
+                        f"correct the URL; answers already stored are kept."
+                    )
+                self.ledger.add_failure(self.model)
+                return replace(failure, attempts=attempts)
+            await asyncio.sleep(wait)
+
+    async def _try(
+        self, job: _Job, url: str, content: bytes, key: str, asked: Request, deadline: float
+    ) -> Reply | tuple[Failure, float]:
+        """One try: a reply, or a failure and the seconds the server asks us to wait."""
+        import httpx
+
+        await self._limit.acquire()
+        signal: Signal = "neutral"
+        retry_after, latency, status, text = 0.0, 0.0, 0, ""
+        problem: tuple[FailureKind, str] | None = None
+        begun = time.monotonic()
+        try:
+            left = max(0.05, min(self.settings.timeout_seconds, deadline - begun))
+            async with asyncio.timeout(left):
+                response = await job.client.send(
+                    httpx.Request("POST", url, headers=self._headers(), content=content)
+                )
+            status, text = response.status_code, response.content.decode("utf-8", "replace")
+            retry_after = retry_after_seconds(response.headers)
+            signal = "rate_limited" if status == 429 else "fault" if status in RETRYABLE else "ok"
+        except (TimeoutError, httpx.TimeoutException):
+            problem, signal = ("timeout", f"no answer within {left:.0f} s"), "fault"
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            problem, signal = ("connection", _name(error)), "fault"
+        finally:
+            latency = time.monotonic() - begun
+            self._limit.release(signal, retry_after=retry_after)
+        if self._key:
+            text = text.replace(self._key, "***")  # some servers quote a wrong key back
+        if problem is not None:
+            await self._keep(key, asked, "", 0, problem[0], latency)
+            return Failure(kind=problem[0], message=problem[1]), 0.0
+        if status == 200:
+            await self._keep(key, asked, text, status, "answer", latency)
+            reply = read_reply(text)
+            return reply if isinstance(reply, Reply) else (reply, 0.0)
+        failure = self._failed(status, text, job)
+        await self._keep(key, asked, text, status, failure.kind, latency)
+        if isinstance(failure, Failure):
+            return failure, retry_after
+        raise failure.error
+
+    def _failed(self, status: int, text: str, job: _Job) -> "Failure | _Hopeless":
+        if status in HOPELESS:
+            return _Hopeless(HornbookError(self._refused(status, text)))
+        if status in RETRYABLE or status >= 500:
+            return Failure(
+                kind=RETRYABLE.get(status, "server"), message=f"{status}: {message_of(text, status)}"
+            )
+        kind: FailureKind = "refusal" if filtered(text) else "bad_request"
+        return Failure(kind=kind, message=f"{status}: {message_of(text, status)}", raw=text)
+
+    def _refused(self, status: int, text: str) -> str:
+        if self._key:
+            text = text.replace(self._key, "***")
+        what = {
+            401: "Set the key in HORNBOOK_API_KEY",
+            403: "The key may not use this model",
+            404: "Check the URL and the model's name",
+        }.get(status, "Check the request")
+        return (
+            f"{self.address.base} refuses the model {self.model!r} with status {status}: "
+            f"{message_of(text, status)}. {what}."
+        )
+
+    async def _keep(
+        self, key: str, asked: Request, text: str, status: int, outcome: str, latency: float
+    ) -> None:
+        """Store a response and wait until it is on disk."""
+        if self.store is None:
+            return
+        loop = asyncio.get_running_loop()
+        kept: asyncio.Future[None] = loop.create_future()
+
+        def finish(error: BaseException | None) -> None:
+            loop.call_soon_threadsafe(_resolve, kept, error)
+
+        self.store.put_soon(
+            key,
+            finish,
+            model=self.identity,
+            request=asked.as_json() | {"tag": asked.tag},
+            response=text,
+            status=status,
+            outcome=outcome,
+            latency_seconds=latency,
+        )
+        await asyncio.shield(kept)
+
+    def _body(self, asked: Request, mode: Mode) -> dict[str, Json]:
+        return body_of(
+            asked, model=self.model, address=self.address, with_schema=mode == "server", extra=self._extra
+        )
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"content-type": "application/json", "accept": "application/json", "user-agent": "hornbook"}
+        if self._key:
+            if self.address.azure:
+                headers["api-key"] = self._key
+            else:
+                headers["authorization"] = f"Bearer {self._key}"
+        return headers
+
+
+@dataclass(frozen=True, slots=True)
+class _Hopeless:
+    """A status that no row would survive."""
+
+    error: HornbookError
+    kind: FailureKind = "bad_request"
+
+
+def replace_extra(model: EndpointModel, extra: Mapping[str, Json]) -> EndpointModel:
+    """The same endpoint with more fields in every body (and so with keys of its own)."""
+    return EndpointModel(
+        model.address.base,
+        model.model,
+        api_key=model._key,
+        revision=model.revision,
+        store=model.store,
+        ledger=model.ledger,
+        settings=model.settings,
+        extra={**model._extra, **extra},
+        server_schema=model._server_schema,
+    )
+
+
+def _score(prompt: str, continuation: str, result: Completion) -> Score:
+    logprobs = result.raw["choices"][0].get("logprobs") if isinstance(result.raw, dict) else None
+    if not isinstance(logprobs, dict) or "text_offset" not in logprobs:
+        raise HornbookError("The endpoint sent no log-probabilities with echo; it cannot score text.")
+    end = len(prompt) + len(continuation)
+    rows = zip(logprobs["text_offset"], result.logprobs or ())
+    picked = [item for offset, item in rows if len(prompt) <= offset < end]
+    greedy = all(item.top and item.logprob >= max(value for _, value in item.top) for item in picked)
+    values = tuple(item.logprob for item in picked)
+    return Score(sum(values), len(values), greedy, values)
+
+
+def _as_cached(result: Completion | Failure) -> Completion | Failure:
+    return replace(result, usage=replace(result.usage, cached=True))
+
+
+def _with_usage(result: Completion | Failure, first: Usage) -> Completion | Failure:
+    """The result of a corrected answer, with the tokens of both turns."""
+    usage = result.usage
+    both = Usage(
+        usage.prompt_tokens + first.prompt_tokens,
+        usage.completion_tokens + first.completion_tokens,
+        usage.cached and first.cached,
+    )
+    return replace(result, usage=both)
+
+
+def _piece(data: str) -> tuple[str, bool]:
+    """(text, ended) of one event of a stream."""
+    event = json.loads(data)
+    if not event.get("choices"):
+        if event.get("error"):
+            raise ValueError(str(event["error"])[:200])
+        return "", False
+    choice = event["choices"][0]
+    text = choice["delta"].get("content") if "delta" in choice else choice.get("text")
+    return text or "", choice.get("finish_reason") is not None
+
+
+def _resolve(future: "asyncio.Future[None]", error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
+
+
+def _name(error: BaseException) -> str:
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _key_from_environment(base: str) -> str | None:
+    """The key for a host. A provider's own variable is sent to that provider alone."""
+    host = urlsplit(base).hostname or ""
+    names = ["HORNBOOK_API_KEY"]
+    if host == "api.openai.com":
+        names.append("OPENAI_API_KEY")
+    elif host.endswith(".azure.com"):
+        names.append("AZURE_OPENAI_API_KEY")
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)
+
+
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run to the end from synchronous code, also from inside a running loop (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    result: list[_T] = []
+    failed: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            result.append(asyncio.run(work))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=target, name="hornbook-endpoint")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return result[0]

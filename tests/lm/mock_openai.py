@@ -1,0 +1,250 @@
+"""A real HTTP server that speaks the OpenAI wire and fails on purpose.
+
+Run as a program it prints its port and serves until its standard input closes:
+
+    python tests/lm/mock_openai.py '{"latency": 0.05, "rate_limited": 0.1}'
+
+What happens to a call is drawn from a hash of (seed, prompt, how often this
+prompt came), so a run repeats. GET /stats tells what was answered; POST /set
+changes the settings.
+"""
+
+import asyncio
+import hashlib
+import json
+import sys
+import threading
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Shares of calls in [0, 1] that suffer each fault; seconds; `capacity` calls at once, then 429."""
+
+    latency: float = 0.0
+    capacity: int = 1_000_000
+    retry_after: float | None = None
+    rate_limited: float = 0.0
+    server_errors: float = 0.0
+    dropped: float = 0.0
+    truncated_json: float = 0.0
+    garbage: float = 0.0
+    hang: float = 0.0
+    only_first: bool = True  # the second try of a prompt is spared
+    knows_schema: bool = True
+    status: int = 200  # anything else: every call gets it
+    reply: str = ""  # the answer; "" echoes the last message
+    then: str = ""  # the answer from the second turn on (corrections), when set
+    finish: str = "stop"
+    corrupt_stream: bool = False
+    seed: int = 0
+
+
+@dataclass
+class Server:
+    settings: Settings = field(default_factory=Settings)
+    answered: Counter = field(default_factory=Counter)
+    received: Counter = field(default_factory=Counter)
+    bodies: list = field(default_factory=list)
+    headers: list = field(default_factory=list)
+    busy: int = 0
+    busiest: int = 0
+    refused: int = 0
+    keep_bodies: bool = True
+
+    def fault(self, prompt: str) -> str | None:
+        nth = self.received[prompt]
+        if self.settings.only_first and nth > 1:
+            return None
+        digest = hashlib.sha256(f"{self.settings.seed}|{prompt}|{nth}".encode()).digest()
+        u = int.from_bytes(digest[:8], "big") / 2**64
+        for name in ("rate_limited", "server_errors", "dropped", "truncated_json", "garbage", "hang"):
+            share = getattr(self.settings, name)
+            if u < share:
+                return name
+            u -= share
+        return None
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                first, *lines = head.split("\r\n")
+                headers = {
+                    k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines if line)
+                }
+                body = await reader.readexactly(int(headers.get("content-length", 0)))
+                if not await self.answer(first.split(" ")[1], headers, body, writer):
+                    break
+        except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
+            pass
+        finally:
+            writer.close()
+
+    async def answer(self, path: str, headers: dict, body: bytes, writer: asyncio.StreamWriter) -> bool:
+        if path == "/stats":
+            stats = {
+                "answered": dict(self.answered),
+                "received": dict(self.received),
+                "busiest": self.busiest,
+                "refused": self.refused,
+            }
+            return await send(writer, 200, json.dumps(stats).encode())
+        if path == "/set":
+            self.settings = replace(self.settings, **json.loads(body))
+            return await send(writer, 200, b"{}")
+        asked = json.loads(body)
+        if self.keep_bodies:
+            self.bodies.append(asked)
+            self.headers.append(headers)
+        messages = asked.get("messages") or [{"content": str(asked.get("prompt"))}]
+        prompt = messages[-1]["content"]
+        self.received[prompt] += 1
+        s = self.settings
+        if s.status != 200:
+            return await send(
+                writer, s.status, error("told to fail; your key was " + headers.get("authorization", ""))
+            )
+        if not s.knows_schema and "response_format" in asked:
+            return await send(writer, 400, error("unknown field response_format"))
+        if self.busy >= s.capacity:
+            self.refused += 1
+            return await send(writer, 429, error("too many"), retry_header(s.retry_after))
+        fault = self.fault(prompt)
+        if fault == "rate_limited":
+            self.refused += 1
+            return await send(writer, 429, error("slow down"), retry_header(s.retry_after))
+        self.busy += 1
+        self.busiest = max(self.busiest, self.busy)
+        try:
+            if s.latency:
+                await asyncio.sleep(s.latency)
+            if fault == "hang":
+                await asyncio.sleep(3600)
+        finally:
+            self.busy -= 1
+        if fault == "server_errors":
+            return await send(writer, 503, b"<html>bad gateway</html>")
+        if fault == "garbage":
+            return await send(writer, 200, b"\x00\xffnot json at all")
+        text = s.then if s.then and len(messages) > 1 else s.reply or f"echo: {prompt}"
+        if asked.get("stream"):
+            return await self.stream(text, writer)
+        reply = {
+            "id": "x",
+            "model": asked["model"],
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text},
+                    "text": text,
+                    "finish_reason": s.finish,
+                }
+            ],
+            "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())},
+        }
+        if "messages" not in asked:
+            del reply["choices"][0]["message"]
+        data = json.dumps(reply).encode()
+        if fault == "dropped":
+            writer.write(
+                b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(data) + data[: len(data) // 2]
+            )
+            await writer.drain()
+            return False
+        if fault == "truncated_json":
+            return await send(writer, 200, data[: len(data) // 2])
+        self.answered[prompt] += 1
+        return await send(writer, 200, data)
+
+    async def stream(self, text: str, writer: asyncio.StreamWriter) -> bool:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        pieces = text.split(" ")
+        for i, piece in enumerate(pieces):
+            piece = piece if i == 0 else " " + piece
+            if self.settings.corrupt_stream and i == len(pieces) // 2:
+                writer.write(b'data: {"choices": [{"delta": {"con\n\n')
+            chunk = {"choices": [{"delta": {"content": piece}, "finish_reason": None}]}
+            writer.write(b"data: " + json.dumps(chunk).encode() + b"\n\n")
+        writer.write(b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
+        await writer.drain()
+        return False
+
+
+def error(text: str) -> bytes:
+    return json.dumps({"error": {"message": text, "code": None}}).encode()
+
+
+def retry_header(seconds: float | None) -> bytes:
+    return b"" if seconds is None else b"retry-after: %g\r\n" % seconds
+
+
+async def send(writer: asyncio.StreamWriter, status: int, data: bytes, extra: bytes = b"") -> bool:
+    head = b"HTTP/1.1 %d X\r\ncontent-type: application/json\r\ncontent-length: %d\r\n" % (status, len(data))
+    writer.write(head + extra + b"\r\n" + data)
+    await writer.drain()
+    return True
+
+
+class MockOpenAI:
+    """The server in a thread of this process, for tests. `url` ends in /v1."""
+
+    def __init__(self, **settings) -> None:
+        self.server = Server(Settings(**settings))
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+
+    def _serve(self) -> None:
+        async def main() -> None:
+            self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+            listener = await asyncio.start_server(self.server.handle, "127.0.0.1", 0)
+            self.port = listener.sockets[0].getsockname()[1]
+            self._ready.set()
+            await self._stop.wait()
+            listener.close()
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+
+        asyncio.run(main())
+
+    def __enter__(self) -> "MockOpenAI":
+        self._thread.start()
+        assert self._ready.wait(10)
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    def set(self, **settings) -> None:
+        self.server.settings = replace(self.server.settings, **settings)
+
+    @property
+    def answered(self) -> Counter:
+        return self.server.answered
+
+    @property
+    def received(self) -> Counter:
+        return self.server.received
+
+
+def program() -> None:
+    settings = Settings(**json.loads(sys.argv[1])) if len(sys.argv) > 1 else Settings()
+
+    async def main() -> None:
+        server = Server(settings, keep_bodies=False)
+        listener = await asyncio.start_server(server.handle, "127.0.0.1", 0)
+        print(listener.sockets[0].getsockname()[1], flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        listener.close()
+
+    asyncio.run(main())
+
+
+if __name__ == "__main__":
+    program()
