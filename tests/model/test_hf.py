@@ -128,7 +128,7 @@ def test_config_that_contradicts_the_weights(folder):
     values = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(values | {"num_key_value_heads": 4}))
     with pytest.raises(
-        HornbookError, match=r"contradict its config.json.*3 misshapen.*qkv_proj.weight is \(64, 32\)"
+        HornbookError, match=r"contradict its config.*3 misshapen.*qkv_proj.weight is \(64, 32\)"
     ):
         load_checkpoint(folder)
 
@@ -273,12 +273,17 @@ def test_peak_memory_is_the_model_and_about_one_tensor(tmp_path):
         student(hidden_size=512, layers=8, vocab_size=4096),
         student(hidden_size=64, layers=1, vocab_size=64),
     )
-    save_checkpoint(Decoder(big), tmp_path / "big")
+    with torch.device("meta"):
+        decoder = Decoder(big)
+    decoder.to_empty(device="cpu").load_state_dict(
+        {k: torch.ones(v.shape) for k, v in decoder.state_dict().items()}
+    )
+    save_checkpoint(decoder, tmp_path / "big")
     save_checkpoint(Decoder(small), tmp_path / "small")
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "big"), str(tmp_path / "small")]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     load, save, load_bf16 = (int(line) for line in out.split())
-    model, tensor, slack = 4 * big.parameters(), 4 * 4096 * 512, 12_000_000
+    model, tensor, slack = 4 * big.parameters(), 4 * 4096 * 512, 24_000_000
     assert model > 10 * tensor
     assert load < model + tensor + slack
     assert save < tensor + slack

@@ -43,6 +43,8 @@ class Decoder(nn.Module):
         """Draws every weight anew: N(0, init_std), the two projections that write to the residual
         stream N(0, init_std / sqrt(2 layers)), biases 0, norm weights 1 (GPT-2's scheme, kept by phi-3).
         """
+        if self.embed_tokens.weight.is_meta:
+            return
         std = self.config.init_std
         nn.init.normal_(self.embed_tokens.weight, std=std)
         for name, module in self.named_modules():

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,12 @@ import torch
 from torch import Tensor
 
 from hornbook.errors import HornbookError
+from hornbook.model.assemble import Piece, Pieces, assemble, check_tensors, in_rows, listed, parameter_shapes
 from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
 from hornbook.model.tensor_file import Entry, Planned, atomic_file, read_header, write_tensors
 
 SHARD_BYTES = 5_000_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """A Hugging Face tensor that holds the rows `start` to `stop` of one of our parameters."""
-
-    name: str
-    start: int
-    stop: int
 
 
 def tensor_map(config: ModelConfig) -> dict[str, list[Piece]]:
@@ -68,19 +60,8 @@ def tensor_map(config: ModelConfig) -> dict[str, list[Piece]]:
     out: dict[str, list[Piece]] = {}
     for name in parameter_shapes(config):
         module, _, leaf = name.rpartition(".")
-        pieces, start = [], 0
-        for theirs_name, rows in modules[module]:
-            pieces.append(Piece(name=f"{theirs_name}.{leaf}", start=start, stop=start + rows))
-            start += rows
-        out[name] = pieces
+        out[name] = in_rows(modules[module], leaf)
     return out
-
-
-def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the decoder's parameters, from the meta device."""
-    with torch.device("meta"):
-        decoder = Decoder(config)
-    return {name: tuple(parameter.shape) for name, parameter in decoder.named_parameters()}
 
 
 def load_checkpoint(
@@ -96,35 +77,22 @@ def load_checkpoint(
     config = read_config(folder)
     entries = _entries(folder)
     pieces = tensor_map(config)
-    shapes = parameter_shapes(config)
-    _check(folder, config, entries, pieces, shapes)
-    with torch.device("meta"):
-        decoder = Decoder(config)
-    broken: list[str] = []
-    for name, parts in pieces.items():
-        target = dtype if dtype is not None else entries[parts[0].name].dtype
-        value = torch.empty(shapes[name], dtype=target)
-        for part in parts:
-            entry, rows = entries[part.name], value[part.start : part.stop]
-            if entry.dtype == target:
-                entry.read_into(rows)
-            else:
-                rows.copy_(entry.read())
-            if not bool(torch.isfinite(rows.sum(dtype=torch.float32))) and not bool(rows.isfinite().all()):
-                broken.append(part.name)
-        _place(decoder, name, value.to(device))
-    if broken:
-        raise HornbookError(
-            f"The weights in {folder} hold NaN or infinite numbers, in: {_listed(broken)}. "
-            "The checkpoint is damaged; take an earlier one."
-        )
-    return decoder.eval()
+    _check(folder, config, entries, pieces)
 
+    def read_into(name: str, rows: Tensor) -> None:
+        if entries[name].dtype == rows.dtype:
+            entries[name].read_into(rows)
+        else:
+            rows.copy_(entries[name].read())
 
-def _place(decoder: Decoder, name: str, value: Tensor) -> None:
-    """Replaces a meta parameter by `value` without a copy."""
-    path, _, leaf = name.rpartition(".")
-    setattr(decoder.get_submodule(path), leaf, torch.nn.Parameter(value))
+    return assemble(
+        folder,
+        config,
+        pieces,
+        read_into=read_into,
+        dtype_of=lambda name: entries[name].dtype if dtype is None else dtype,
+        device=device,
+    )
 
 
 def read_config(folder: str | Path) -> ModelConfig:
@@ -171,7 +139,7 @@ def _entries(folder: Path) -> dict[str, Entry]:
     absent = [file.name for file in files if not file.is_file()]
     if absent:
         raise HornbookError(
-            f"{folder} lacks {_listed(absent)}, which its index names. Copy the whole folder again."
+            f"{folder} lacks {listed(absent)}, which its index names. Copy the whole folder again."
         )
     entries: dict[str, Entry] = {}
     for file in files:
@@ -179,38 +147,17 @@ def _entries(folder: Path) -> dict[str, Entry]:
     return entries
 
 
-def _check(
-    folder: Path,
-    config: ModelConfig,
-    entries: Mapping[str, Entry],
-    pieces: Mapping[str, list[Piece]],
-    shapes: Mapping[str, tuple[int, ...]],
-) -> None:
+def _check(folder: Path, config: ModelConfig, entries: Mapping[str, Entry], pieces: Pieces) -> None:
     """Compares what the files hold with what the config asks for; one error lists every difference."""
-    wanted = {p.name: (p.stop - p.start, *shapes[name][1:]) for name, parts in pieces.items() for p in parts}
-    missing = [name for name in wanted if name not in entries]
-    allowed = {"lm_head.weight"} if config.tied_embeddings else set()
-    extra = [n for n in entries if n not in wanted and n not in allowed and ".rotary_emb." not in n]
-    misshapen = [
-        f"{name} is {tuple(entries[name].shape)}, the config asks for {shape}"
-        for name, shape in wanted.items()
-        if name in entries and entries[name].shape != shape
-    ]
-    integers = [n for n in wanted if n in entries and not entries[n].dtype.is_floating_point]
-    problems = []
-    for label, items in (
-        ("missing", missing),
-        ("not part of the model", extra),
-        ("misshapen", misshapen),
-        ("not floating point", integers),
-    ):
-        if items:
-            problems.append(f"{len(items)} {label}: {_listed(items)}")
-    if problems:
-        raise HornbookError(
-            f"The weights in {folder} contradict its config.json (model_type {config.family}). "
-            f"{'. '.join(problems)}."
-        )
+    integers = [name for name, entry in entries.items() if not entry.dtype.is_floating_point]
+    check_tensors(
+        folder,
+        config,
+        pieces,
+        {name: entry.shape for name, entry in entries.items()},
+        ignored=lambda name: ".rotary_emb." in name or (config.tied_embeddings and name == "lm_head.weight"),
+        other_problems=[f"{len(integers)} not floating point: {listed(integers)}"] if integers else [],
+    )
     if config.tied_embeddings and "lm_head.weight" in entries:
         head, embedding = entries["lm_head.weight"], entries["model.embed_tokens.weight"]
         if head.shape != embedding.shape or not torch.equal(head.read(), embedding.read()):
@@ -218,11 +165,6 @@ def _check(
                 f"config.json in {folder} says the embeddings are tied, but lm_head.weight differs from "
                 "model.embed_tokens.weight. Set tie_word_embeddings to false to load both."
             )
-
-
-def _listed(items: list[str], limit: int = 40) -> str:
-    shown = ", ".join(items[:limit])
-    return shown if len(items) <= limit else f"{shown} and {len(items) - limit} more"
 
 
 def save_checkpoint(

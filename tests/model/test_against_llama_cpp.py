@@ -1,0 +1,138 @@
+"""llama.cpp (wheel `xllamacpp`) runs what we export: same tokens, same probabilities, same templates."""
+
+import json
+import urllib.request
+
+import pytest
+import torch
+
+from hornbook.data.tokenizer import Tokenizer
+from hornbook.model.cache import KeyValueCache
+from hornbook.model.config import LongRope, ModelConfig
+from hornbook.model.gguf import load_gguf, save_gguf
+
+pytestmark = pytest.mark.oracle
+
+BASE = {
+    "vocab_size": 512,
+    "hidden_size": 128,
+    "layers": 3,
+    "heads": 4,
+    "intermediate_size": 160,
+    "max_position": 256,
+    "bos_id": 0,
+    "eos_ids": (0, 4),
+    "pad_id": 0,
+}
+ROPE = LongRope(
+    short_factor=tuple(1 + 0.1 * i for i in range(16)),
+    long_factor=tuple(1.5 + i for i in range(16)),
+    original_max_position=64,
+)
+CONFIGS = {
+    "phi3": ModelConfig(**BASE, rope_theta=25_000.0),
+    "phi3-gqa-tied": ModelConfig(**BASE, kv_heads=2, tied_embeddings=True),
+    "phi3-partial": ModelConfig(**BASE, rotary_fraction=0.75),
+    "phi3-longrope": ModelConfig(**BASE, long_rope=ROPE),
+    "llama": ModelConfig(**BASE, family="llama", kv_heads=1, tied_embeddings=True),
+    "phi": ModelConfig(
+        **BASE,
+        family="phi",
+        block="parallel",
+        norm="layernorm",
+        activation="gelu_new",
+        attention_bias=True,
+        mlp_bias=True,
+        head_bias=True,
+        rotary_fraction=0.5,
+    ),
+}
+PROMPT = [5, 17, 300, 41, 99]
+NEW = 24
+
+
+def serve(path, context=256):
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx = context
+    params.n_parallel = 1
+    params.warmup = False
+    params.verbosity = -1
+    params.cpuparams.n_threads = 1
+    params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+    params.port = 0
+    return xllamacpp.Server(params)
+
+
+def post(server, path, body):
+    request = urllib.request.Request(
+        server.listening_address + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+def complete(server, new=NEW):
+    """Greedy token ids, and the log-probability of the first."""
+    request = {"prompt": PROMPT, "n_predict": new, "temperature": 0, "top_k": 1, "n_probs": 1}
+    answer = post(server, "/completion", request | {"ignore_eos": True, "return_tokens": True})
+    return answer["tokens"], answer["completion_probabilities"][0]["logprob"]
+
+
+@torch.inference_mode()
+def greedy(model, new=NEW):
+    # A cache of llama.cpp's context length makes LongRoPE choose as llama.cpp does.
+    cache = KeyValueCache(model.config, batch=1, length=256)
+    ids, first, step = [], None, torch.tensor([PROMPT])
+    for _ in range(new):
+        scores = model.logits(model(step, cache=cache)[:, -1]).log_softmax(-1)
+        first = scores.max().item() if first is None else first
+        # ignore_eos: llama.cpp never picks an end-of-generation token
+        scores[:, list(model.config.eos_ids)] = -torch.inf
+        step = scores.argmax(-1, keepdim=True)
+        ids.append(step.item())
+    return ids, first
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_same_greedy_tokens_and_probabilities(tmp_path, tokenizer_folder, decisive, name):
+    model = decisive(CONFIGS[name])
+    save_gguf(model, tokenizer_folder, tmp_path / "m.gguf", "F32")
+    theirs = complete(serve(tmp_path / "m.gguf"))
+    ours = greedy(model)
+    assert ours[0] == theirs[0]
+    # llama.cpp mixes values in half precision whatever the cache type
+    assert ours[1] == pytest.approx(theirs[1], abs=5e-3)
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])
+@pytest.mark.parametrize("name", ["phi3", "llama"])
+def test_every_kind_runs_with_near_probabilities(tmp_path, tokenizer_folder, decisive, name, kind):
+    """llama.cpp rounds activations to the kind's partner type, so only the first tokens must agree."""
+    save_gguf(decisive(CONFIGS[name]), tokenizer_folder, tmp_path / "m.gguf", kind)
+    theirs = complete(serve(tmp_path / "m.gguf"), 3)
+    ours = greedy(load_gguf(tmp_path / "m.gguf", dtype=torch.float32), 3)
+    assert ours[0][0] == theirs[0][0]
+    assert ours[1] == pytest.approx(theirs[1], abs=0.25)
+
+
+def test_llama_cpp_tokenizes_and_renders_as_we_do(tmp_path, tokenizer_folder, decisive):
+    save_gguf(decisive(CONFIGS["phi3"]), tokenizer_folder, tmp_path / "m.gguf", "F16")
+    server = serve(tmp_path / "m.gguf")
+
+    tokenizer = Tokenizer.load(tokenizer_folder)
+    for text in ("def f(x):\n\treturn 1234", "  two  spaces \n\n\n", "it's né 日本 3.14159", "a <|user|> b"):
+        theirs = post(server, "/tokenize", {"content": text, "add_special": False, "parse_special": True})[
+            "tokens"
+        ]
+        assert theirs == tokenizer.encode(text, specials=True), text
+        theirs = post(server, "/tokenize", {"content": text, "add_special": False, "parse_special": False})[
+            "tokens"
+        ]
+        assert theirs == tokenizer.encode(text), text
+    messages = [{"role": "user", "content": "Hi\nthere"}, {"role": "assistant", "content": "Yes"}]
+    messages = [{"role": "system", "content": "Be brief."}, *messages, {"role": "user", "content": "Why?"}]
+    theirs = post(server, "/apply-template", {"messages": messages})["prompt"]
+    assert theirs == tokenizer.template.render(messages, add_generation_prompt=True)
