@@ -360,6 +360,57 @@ def test_two_processes_at_one_step_make_it_once_and_say_who_holds_it(tmp_path):
     assert f"process {first.pid}" in err2
 
 
+RANKS = """
+import os, sys, time
+from pathlib import Path
+from hornbook.lab.run import Run
+from hornbook.lab.step import step
+
+@step(name="alone")
+def alone(ctx):
+    (ctx.folder / f"rank{os.environ['RANK']}").write_text("x")
+    time.sleep(0.3)
+    return {"by": os.environ["RANK"]}
+
+@step(name="together", every_rank=True)
+def together(ctx, *, source):
+    ctx.log(step=0, rank=int(os.environ["RANK"]))
+    (ctx.folder / f"rank{os.environ['RANK']}").write_text("x")
+    while len(list(ctx.folder.glob("rank*"))) < 3:  # the barrier that such a step ends with
+        time.sleep(0.02)
+    return {"by": os.environ["RANK"]}
+
+run = Run(Path(sys.argv[1]), recipe="demo", scale="quick", settings=None)
+first = run.step(alone)
+second = run.step(together, source=first)
+print(first.facts["by"], second.facts["by"], len(second.metrics()), run.finish() is not None)
+"""
+
+
+def test_under_torchrun_rank_0_makes_and_the_others_follow(tmp_path):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", RANKS, str(tmp_path)],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "3"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (2, 1, 0)
+    ]
+    results = [process.communicate(timeout=60) for process in processes]
+    assert [out for out, _ in results] == ["0 0 1 False\n", "0 0 1 False\n", "0 0 1 True\n"], results
+    assert results[0][1] == results[1][1] == ""  # followers do not talk
+    assert [p.name for p in tmp_path.glob("steps/alone-*/rank*")] == ["rank0"]
+    assert len(list(tmp_path.glob("steps/together-*/rank*"))) == 3
+
+
+def test_a_folder_that_cannot_be_written_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HornbookError, match=r"folder of runs .*file.*Choose another folder"):
+        Run(tmp_path / "file", recipe="demo", scale="quick", settings=None)
+
+
 def test_planning_does_nothing_and_ends_where_facts_are_needed(tmp_path):
     home = tmp_path / "runs"
 

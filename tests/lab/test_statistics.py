@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import scipy.stats  # comes with scikit-learn
 
 from hornbook.lab.statistics import (
     bootstrap_interval,
@@ -32,6 +33,20 @@ def test_bootstrap_of_the_median_matches_enumeration():
     every = [np.median(draw) for draw in itertools.product(values, repeat=5)]
     found = bootstrap_interval(values, np.median, confidence=0.8, method="percentile")
     assert tuple(found) == tuple(np.quantile(every, [0.1, 0.9]))
+
+
+def test_bca_of_efrons_spatial_data():
+    """Efron and Tibshirani (1993), section 14.2: variance of 26 scores, 90 % interval of table 14.2.
+
+    The book drew 2,000 resamples, hence the tolerance; scipy draws as many as we do.
+    """
+    text = "48 36 20 29 42 42 20 42 22 41 45 14 6 0 33 28 34 4 32 24 47 41 24 26 30 41"
+    scores = np.array([float(word) for word in text.split()])
+    assert np.var(scores) == pytest.approx(171.5, abs=0.05)
+    found = bootstrap_interval(scores, np.var, confidence=0.9, resamples=50_000)
+    assert found == pytest.approx((115.8, 259.6), abs=3)
+    reference = scipy.stats.bootstrap((scores,), np.var, confidence_level=0.9, n_resamples=50_000, rng=1)
+    assert found == pytest.approx(tuple(reference.confidence_interval), abs=2)
 
 
 def test_bca_moves_the_right_way_and_equals_percentiles_for_symmetric_data():

@@ -22,6 +22,7 @@ from hornbook.lab.step import STEP_FILE, Step, StepContext
 ATTEMPT_FILE = ".attempt.json"  # what earlier, interrupted attempts took
 ERROR_FILE = "error.txt"  # traceback of the last failed attempt
 _POLL_SECONDS = 0.2
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class StepFailed(HornbookError):
@@ -78,6 +79,11 @@ def locked(path: Path, say: Callable[[str], None], step: str) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except OSError as error:
+                if error.errno in _NO_LOCKS:
+                    say(
+                        f"{path.parent} lies on a disk without locks: do not run step {step!r} twice at once."
+                    )
+                    break
                 if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
                     raise
             if not told:

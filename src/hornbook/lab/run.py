@@ -80,10 +80,19 @@ class Run:
         self._report: Report | None = None
         self._started = datetime.datetime.now(datetime.UTC)
         if not planning and rank() == 0:
+            self._make_folders()
+
+    def _make_folders(self) -> None:
+        try:
             with files.disk_guard(self.home):
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self.steps_folder.mkdir(parents=True, exist_ok=True)
                 (self.folder / METRICS_FILE).write_text("")
+        except OSError as error:
+            raise HornbookError(
+                f"The folder of runs {self.home} cannot be written ({error.strerror or error}). "
+                "Choose another folder or change its permissions."
+            ) from error
 
     @property
     def report(self) -> "Report":
@@ -120,7 +129,7 @@ class Run:
             return self._plan_step(step, key, bound, forms, final)
         if rank() > 0:
             return self._follow(step, key, bound, forms, final)
-        record = self._finished(final, key)
+        record = _sound_record(final, key)
         cached = record is not None
         if record is None:
             with locked(self.steps_folder / ".locks" / final.name, self.say, step.name):
@@ -155,12 +164,13 @@ class Run:
         return record
 
     def _finished(self, final: Path, key: str) -> dict[str, Any] | None:
-        """The record of a finished step; a damaged one is named, set aside and counts as not there."""
+        """The record of a finished step; a damaged one is named, set aside and counts as not there.
+
+        The caller holds the step's lock: nobody else sets it aside, or makes it anew, meanwhile.
+        """
         try:
             return read_record(final, key)
         except DamagedArtifact as error:
-            if not final.is_dir():  # another process has just set it aside
-                return None
             aside = set_aside(final)
             self.say(f"A finished step is damaged: {error}. It is kept as {aside.name} and made again.")
             return None
@@ -220,13 +230,10 @@ class Run:
     def _plan_step(
         self, step: Step, key: str, bound: Mapping[str, Any], forms: Mapping[str, Any], final: Path
     ) -> Artifact:
-        try:
-            record = read_record(final, key)
-        except DamagedArtifact:
-            record = None
+        record = _sound_record(final, key)
         estimate: Estimate | None = None
         if record is None and step.estimate is not None:
-            with suppress(PlanEnds):  # an estimate may need facts that are not there yet
+            with suppress(PlanEnds, FileNotFoundError):  # it may need facts or files that are not there yet
                 estimate = step.estimate(**bound)
         self._planned.append(
             PlannedStep(
@@ -288,6 +295,14 @@ class Run:
             for line in done.artifact.metrics()
         ]
         files.write_atomic(self.folder / METRICS_FILE, "".join(line + "\n" for line in lines))
+
+
+def _sound_record(final: Path, key: str) -> dict[str, Any] | None:
+    """The record of a finished step; None when it is missing or damaged."""
+    try:
+        return read_record(final, key)
+    except DamagedArtifact:
+        return None
 
 
 def _step_entry(done: DoneStep) -> dict[str, Any]:
