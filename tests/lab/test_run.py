@@ -376,7 +376,10 @@ def alone(ctx):
 def together(ctx, *, source):
     ctx.log(step=0, rank=int(os.environ["RANK"]))
     (ctx.folder / f"rank{os.environ['RANK']}").write_text("x")
-    while len(list(ctx.folder.glob("rank*"))) < 3:  # the barrier that such a step ends with
+    barrier = Path(sys.argv[1]) / "barrier"  # such a step ends with one; it outlives the step's folder
+    barrier.mkdir(exist_ok=True)
+    (barrier / os.environ["RANK"]).write_text("x")
+    while len(list(barrier.iterdir())) < 3:
         time.sleep(0.02)
     return {"by": os.environ["RANK"]}
 
