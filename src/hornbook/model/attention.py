@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hornbook.model.block_attention import Span, plan_spans
+
 
 @dataclass(frozen=True, kw_only=True)
 class Visible:
@@ -18,12 +20,15 @@ class Visible:
     plain causal attention (`causal`) or everything (not `causal`: a single query behind a full cache).
     document: (batch, time) integer ids where packed documents are isolated, for paths that work
     block by block instead of by mask. window: tokens a query sees including itself, or None.
+    spans: the same visibility cut into blocks for `hornbook.model.block_attention`; where they are
+    given they are used, and `mask` is None because nobody needs it.
     """
 
     mask: Tensor | None = None
     causal: bool = True
     document: Tensor | None = None
     window: int | None = None
+    spans: tuple[Span, ...] | None = None
 
 
 def visible_in_training(
@@ -32,14 +37,19 @@ def visible_in_training(
     document: Tensor | None = None,
     window: int | None = None,
     device: torch.device | None = None,
+    blocks: torch.dtype | None = None,
 ) -> Visible:
     """Visibility of a pass without a cache: causal, inside the window, inside the document.
 
     time: tokens per row. document: (batch, time) integer ids or None; a token sees only tokens of
-    the same id, whatever the ids are.
+    the same id, whatever the ids are. blocks: the dtype of the projections when the pass will go
+    through `hornbook.model.block_attention`; no mask is made then.
     """
     if window is not None and window >= time:
         window = None
+    if blocks is not None:
+        spans = plan_spans(time, document=document, window=window, dtype=blocks)
+        return Visible(causal=False, document=document, window=window, spans=spans)
     if document is None and window is None:
         return Visible()
     slot = torch.arange(time, device=device)

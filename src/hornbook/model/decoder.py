@@ -76,7 +76,11 @@ class Decoder(nn.Module):
             visible = cache.visible(time, self.config.sliding_window)
         else:
             visible = visible_in_training(
-                time, document=document, window=self.config.sliding_window, device=tokens.device
+                time,
+                document=document,
+                window=self.config.sliding_window,
+                device=tokens.device,
+                blocks=self._blocks(tokens),
             )
         cos, sin = self._angles(tokens, position, cache)
         x = self.embed_tokens(tokens)
@@ -90,6 +94,14 @@ class Decoder(nn.Module):
             cache.advance(time)
         hidden: Tensor = self.norm(x)
         return hidden
+
+    def _blocks(self, tokens: Tensor) -> torch.dtype | None:
+        """The dtype of block attention where it is the fastest path: on CPUs, without dropout."""
+        if tokens.device.type != "cpu" or (self.training and self.config.attention_dropout):
+            return None
+        if torch.is_autocast_enabled("cpu"):
+            return torch.get_autocast_dtype("cpu")
+        return self.embed_tokens.weight.dtype
 
     def _angles(self, tokens: Tensor, position: Tensor | None, cache: Cache | None) -> tuple[Tensor, Tensor]:
         """cos and sin, broadcastable to (batch, heads, time, rotary_dim / 2)."""

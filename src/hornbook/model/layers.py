@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hornbook.model.attention import Visible, attend
+from hornbook.model.block_attention import attend_in_blocks
 from hornbook.model.cache import Cache
 from hornbook.model.config import GATED, ModelConfig
 from hornbook.model.rope import rotate
@@ -102,6 +103,18 @@ class Attention(nn.Module):
     ) -> Tensor:
         """x (batch, time, hidden); cos and sin broadcastable to (batch, heads, time, rotary_dim / 2)."""
         batch, time, _ = x.shape
+        if visible.spans is not None and cache is None:
+            mixed = attend_in_blocks(
+                self.qkv_proj(x),
+                cos,
+                sin,
+                heads=self.heads,
+                kv_heads=self.kv_heads,
+                scale=self.scale,
+                spans=visible.spans,
+            )
+            joined: Tensor = self.o_proj(mixed)
+            return joined
         qkv = (
             self.qkv_proj(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim).transpose(1, 2)
         )
