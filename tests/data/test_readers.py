@@ -110,7 +110,8 @@ def test_parquet_and_corpora(tmp_path):
 
 
 PAGE = f"""<!doctype html><html><head><title>A  flood</title><style>p {{}}</style>
-<script>var x = "<p>no</p>";</script></head><body><nav><a href=/>Home</a> <a href=/news>News from everywhere</a></nav>
+<script>var x = "<p>no</p>";</script></head><body>
+<nav><a href=/>Home</a> <a href=/news>News from everywhere</a></nav>
 <div class="cookie-consent">We use cookies to make this site better, please accept all of them now.</div>
 <h1>The bridge</h1><p>{PARAGRAPH}&amp; <b>bold</b>ly so.<p>{PARAGRAPH}
 <pre>if x:
