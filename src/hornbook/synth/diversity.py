@@ -1,0 +1,109 @@
+"""How varied a set of texts is: n-gram overlap between samples, distinct n-grams, near-duplicates.
+
+TinyStories section 6 and the recipe's demand that 13-grams rarely recur between two samples. Words are
+lower-case runs of letters, digits and apostrophes, as for decontamination.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from hornbook.errors import HornbookError
+
+_WORD = re.compile(r"[a-z0-9']+")
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of a text."""
+    return _WORD.findall(text.lower())
+
+
+def ngrams(text: str, n: int) -> list[tuple[str, ...]]:
+    """All word n-grams of a text, in order."""
+    tokens = words(text)
+    return list(zip(*(tokens[at:] for at in range(n))))
+
+
+def overlap(sample: Iterable[str], other: Iterable[str], n: int = 13) -> float:
+    """Share of the n-grams of `sample` (counted with repeats) that occur anywhere in `other`."""
+    known: set[tuple[str, ...]] = set()
+    for text in other:
+        known.update(ngrams(text, n))
+    total = found = 0
+    for text in sample:
+        grams = ngrams(text, n)
+        total += len(grams)
+        found += sum(gram in known for gram in grams)
+    return found / total if total else 0.0
+
+
+def distinct(sample: Iterable[str], n: int) -> float:
+    """Different n-grams over all n-grams."""
+    seen: set[tuple[str, ...]] = set()
+    total = 0
+    for text in sample:
+        grams = ngrams(text, n)
+        total += len(grams)
+        seen.update(grams)
+    return len(seen) / total if total else 0.0
+
+
+def near_duplicate_share(sample: Sequence[str], threshold: float = 0.5, n: int = 5) -> float:
+    """Share of texts whose word n-grams have a Jaccard similarity of at least `threshold` with an earlier text.
+
+    Exact, by an inverted index over n-grams; meant for samples of up to some ten thousand texts.
+    """
+    index: dict[tuple[str, ...], list[int]] = {}
+    sizes: list[int] = []
+    duplicates = 0
+    for number, text in enumerate(sample):
+        grams = set(ngrams(text, n))
+        shared: dict[int, int] = {}
+        for gram in grams:
+            for earlier in index.get(gram, ()):
+                shared[earlier] = shared.get(earlier, 0) + 1
+        if any(
+            count / (len(grams) + sizes[earlier] - count) >= threshold for earlier, count in shared.items()
+        ):
+            duplicates += 1
+        for gram in grams:
+            index.setdefault(gram, []).append(number)
+        sizes.append(len(grams))
+    return duplicates / len(sample) if sample else 0.0
+
+
+def rouge_precision(text: str, reference: str, n: int = 2) -> float:
+    """Rouge-n precision: share of the n-grams of `text` that occur in `reference`, clipped by their counts."""
+    grams = ngrams(text, n)
+    if not grams:
+        return 0.0
+    left: dict[tuple[str, ...], int] = {}
+    for gram in ngrams(reference, n):
+        left[gram] = left.get(gram, 0) + 1
+    hits = 0
+    for gram in grams:
+        if left.get(gram, 0) > 0:
+            left[gram] -= 1
+            hits += 1
+    return hits / len(grams)
+
+
+def diversity(texts: Sequence[str], *, n: int = 13) -> dict[str, float]:
+    """Figures of one corpus: the sample is cut into two halves (even and odd rows) that are compared.
+
+    Keys: `overlap_13` (share of 13-grams of the even half that occur in the odd half), `distinct_1..4`,
+    `near_duplicates` (5-gram Jaccard at least 0.5 with an earlier text), `texts`, `words`.
+    """
+    if len(texts) < 2:
+        raise HornbookError(f"diversity: {len(texts)} texts; at least two are needed to compare")
+    return {
+        f"overlap_{n}": overlap(texts[::2], texts[1::2], n),
+        **{f"distinct_{k}": distinct(texts, k) for k in (1, 2, 3, 4)},
+        "near_duplicates": near_duplicate_share(texts),
+        "texts": float(len(texts)),
+        "words": float(sum(len(words(text)) for text in texts)),
+    }
+
+
+def diversity_by_size(texts: Sequence[str], sizes: Sequence[int]) -> list[dict[str, float]]:
+    """`diversity` of the first 100, 1,000, ... texts: how fast a writer begins to repeat itself."""
+    return [diversity(texts[:size]) for size in sizes if size <= len(texts)]

@@ -1,0 +1,277 @@
+"""Word problems with programs: TinyGSM section 2 with a simulated teacher.
+
+A plan is a skeleton (opening, zero to two changes, question), a scene and numbers. Each statement of the
+question becomes its program line, in order, with variables named after the things it counts. Train and
+test are split by skeleton, never by numbers.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from random import Random
+from typing import Any
+
+from hornbook.errors import HornbookError
+from hornbook.synth import lexicon, problem_steps
+from hornbook.synth.phrase import Phrases, pick, sentence_case
+from hornbook.synth.problem_words import CONTAINERS, DISTRACTORS, SCENES, WORDINGS, Scene
+from hornbook.synth.stories import meta, rng_for
+
+VERSION = "word-problems-1"
+SOURCE = "synth/word_problems"
+DISTRACTOR_SHARE = 0.15
+
+_WORDS = {name: Phrases(texts) for name, texts in WORDINGS.items()}
+_DISTRACTORS = Phrases(DISTRACTORS)
+_HERE_SCENES = frozenset({"pond", "bus", "shop"})
+_FAMILY_SHARE = (("one", 0.55), ("people", 0.33), ("things", 0.12))
+_CHANGES_SHARE = (0.2, 0.4, 0.4)
+_LITERAL = re.compile(r"(?<![\w.])\d+(?![\w.])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Teacher:
+    """How often the simulated teacher errs (TinyGSM studies an unchecked one). The recipe uses no errors.
+
+    wrong_share: programs with one wrong operator or a dropped step; broken_share: programs that do not run.
+    """
+
+    wrong_share: float = 0.0
+    broken_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field in ("wrong_share", "broken_share"):
+            value = getattr(self, field)
+            if not 0 <= value <= 1:
+                raise HornbookError(f"word problems: {field}={value} is not a share between 0 and 1")
+        if self.wrong_share + self.broken_share > 1:
+            raise HornbookError("word problems: wrong_share and broken_share add up to more than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A question, its program, the true answer, and the same plan under a second number assignment."""
+
+    question: str
+    program: str
+    answer: int
+    skeleton: tuple[str, ...]
+    scene: str
+    numbers: tuple[int, ...]
+    second_numbers: tuple[int, ...]
+    second_answer: int
+    distractor: bool
+    flaw: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "skeleton": "|".join(self.skeleton),
+            "scene": self.scene,
+            "answer": self.answer,
+            "numbers": list(self.numbers),
+            "second_numbers": list(self.second_numbers),
+            "second_answer": self.second_answer,
+            "distractor": self.distractor,
+            "flaw": self.flaw,
+        }
+
+
+def write_problem(
+    seed: int, index: int, *, held_out: bool = False, teacher: Teacher | None = None
+) -> Problem:
+    """Problem number `index` of the sample `seed`, from training or from held-out skeletons."""
+    rng = rng_for(VERSION, seed, index, held_out)
+    while True:
+        skeleton = _draw_skeleton(rng, held_out)
+        first = _draw_twice(skeleton, rng)
+        if first is not None:
+            break
+    (numbers, answer), (second, second_answer) = first
+    scene = pick(rng, problem_steps.scenes_for(skeleton))
+    question, program, distractor = _word(skeleton, scene, numbers, rng)
+    flaw = ""
+    if teacher is not None:
+        draw = rng.random()
+        if draw < teacher.wrong_share:
+            program, flaw = spoil(program, rng)
+        elif draw < teacher.wrong_share + teacher.broken_share:
+            program, flaw = break_program(program, rng), "broken"
+    return Problem(
+        question=question,
+        program=program,
+        answer=answer,
+        skeleton=skeleton,
+        scene=scene.name,
+        numbers=tuple(n for step in numbers for n in step),
+        second_numbers=tuple(n for step in second for n in step),
+        second_answer=second_answer,
+        distractor=distractor,
+        flaw=flaw,
+    )
+
+
+def problem_rows(
+    seed: int, rows: int, *, start: int = 0, held_out: bool = False, teacher: Teacher | None = None
+) -> Iterator[dict[str, str]]:
+    """Rows of a documents corpus; `text` is the question and, after a line break, the program."""
+    for index in range(start, rows):
+        problem = write_problem(seed, index, held_out=held_out, teacher=teacher)
+        yield {
+            "id": f"problem-{'test' if held_out else 'train'}-{seed}-{index}",
+            "text": f"{problem.question}\n{problem.program}",
+            "source": SOURCE,
+            "meta": meta(VERSION, seed, index, question=problem.question, program=problem.program, **problem.as_json()),
+        }
+
+
+def substitute(program: str, numbers: tuple[int, ...], others: tuple[int, ...]) -> str:
+    """The program with the question's numbers replaced by those of the second assignment.
+
+    A program that is right for the right reason gives the second answer; one that computed a literal in
+    its head does not.
+    """
+    table = {str(number): str(other) for number, other in zip(numbers, others, strict=True)}
+    return _LITERAL.sub(lambda match: table.get(match.group(), match.group()), program)
+
+
+def spoil(program: str, rng: Random) -> tuple[str, str]:
+    """A program that runs and is wrong: one operator swapped or one step dropped; (program, kind of flaw)."""
+    lines = program.split("\n")
+    with_operator = [at for at, line in enumerate(lines) if _OPERATOR.search(line)]
+    self_steps = [at for at in with_operator if _SELF_STEP.match(lines[at])]
+    if self_steps and rng.random() < 0.4:
+        del lines[pick(rng, self_steps)]
+        return "\n".join(lines), "dropped"
+    if not with_operator:
+        at = len(lines) - 2
+        lines[at] += " + 1"
+        return "\n".join(lines), "constant"
+    at = pick(rng, with_operator)
+    found = _OPERATOR.search(lines[at])
+    assert found is not None
+    other = pick(rng, [op for op in ("+", "-", "*") if op != found.group(1)])
+    lines[at] = lines[at][: found.start(1)] + other + lines[at][found.end(1) :]
+    return "\n".join(lines), "operator"
+
+
+_OPERATOR = re.compile(r" (\+|-|\*|//|%) ")
+_SELF_STEP = re.compile(r"\s+(\w+) = \1 ")
+
+
+def break_program(program: str, rng: Random) -> str:
+    """A program that does not run: a name that was never set, or a line cut short."""
+    lines = program.split("\n")
+    if rng.random() < 0.5:
+        lines[-1] = "    return result"
+    else:
+        lines[1] = lines[1].split(" = ")[0] + " ="
+    return "\n".join(lines)
+
+
+def _draw_skeleton(rng: Random, held_out: bool) -> tuple[str, ...]:
+    table = problem_steps.skeletons(held_out)
+    while True:
+        family = _weighted(rng, _FAMILY_SHARE)
+        changes = _weighted(rng, tuple(enumerate(_CHANGES_SHARE)))
+        choices = table.get((family, changes))
+        if choices:
+            return pick(rng, choices)
+
+
+def _draw_twice(skeleton: tuple[str, ...], rng: Random) -> Any:
+    """Two number assignments of the same plan that share no number and differ in the answer."""
+    found: list[Any] = []
+    for _ in range(60):
+        drawn = problem_steps.draw_numbers(skeleton, rng)
+        if drawn is None:
+            continue
+        if not found:
+            found.append(drawn)
+        elif drawn[1] != found[0][1]:
+            return found[0], drawn
+    return None
+
+
+def _weighted(rng: Random, shares: tuple[tuple[Any, float], ...]) -> Any:
+    draw = rng.random()
+    for value, share in shares:
+        draw -= share
+        if draw < 0:
+            return value
+    return shares[-1][0]
+
+
+@cache
+def _wording(name: str, scene_name: str) -> Phrases:
+    """The wordings of a step in a scene; scenes without an owner never speak of one."""
+    scene = next(scene for scene in SCENES if scene.name == scene_name)
+    own = {
+        "have": scene.have,
+        "gain": scene.gain,
+        "lose": scene.lose,
+        "now": scene.now,
+        "half": scene.half,
+        "percent": scene.percent,
+    }.get(name)
+    if own is not None:
+        return Phrases(own)
+    if scene_name in _HERE_SCENES:
+        free = [phrase.source for phrase in _WORDS[name] if not {"H", "he", "He", "F", "A"} & phrase.slots]
+        return Phrases(free) if free else _WORDS[name]
+    return _WORDS[name]
+
+
+def _word(
+    skeleton: tuple[str, ...], scene: Scene, numbers: tuple[tuple[int, ...], ...], rng: Random
+) -> tuple[str, str, bool]:
+    """Question and program of a plan: statement by statement, line by line."""
+    family = problem_steps.STEPS[skeleton[0]].family
+    names = rng.sample(_NAMES, 2)
+    owned = SCENES[0] if family != "one" and scene.name in (*_HERE_SCENES, "coins", "garden") else scene
+    things = rng.sample(owned.things, 2) if len(owned.things) > 1 else [owned.things[0], owned.things[0]]
+    box, boxes = pick(rng, CONTAINERS)
+    pronouns = lexicon.PRONOUNS[lexicon.GENDER[names[0]]]
+    slots = {
+        "H": names[0],
+        "F": names[1],
+        "A": pick(rng, _ADULTS),
+        "x": things[0],
+        "y": things[1],
+        "box": box,
+        "boxes": boxes,
+        "a": f"{names[0].lower()}_{things[0]}",
+        "b": f"{names[1].lower()}_{things[0]}",
+        **pronouns,
+    }
+    statements: list[str] = []
+    lines: list[str] = []
+    for name, values in zip(skeleton, numbers, strict=True):
+        if values:
+            slots["n"] = str(values[0])
+            slots["k"] = str(values[-1])
+        statements.append(_wording(name, owned.name).render(rng, slots))
+        lines.extend(f"    {line.format_map(slots)}" for line in problem_steps.STEPS[name].lines)
+    distractor = rng.random() < DISTRACTOR_SHARE
+    if distractor:
+        used = {n for step in numbers for n in step}
+        slots["n"] = str(pick(rng, [n for n in range(4, 40) if n not in used]))
+        at = 1 + int(rng.random() * (len(statements) - 1))
+        statements.insert(at, _distractor(owned.name, skeleton, rng, slots))
+    question = sentence_case(" ".join(statements))
+    program = "\n".join(["def solution():", *lines, "    return answer"])
+    return question, program, distractor
+
+
+def _distractor(scene: str, skeleton: tuple[str, ...], rng: Random, slots: dict[str, str]) -> str:
+    # A sentence about a person would take the pronoun of the next statement with it, unless it is the owner.
+    del skeleton
+    if scene in _HERE_SCENES:
+        return _HERE_DISTRACTORS.render(rng, slots)
+    return _OWN_DISTRACTORS.render(rng, slots)
+
+
+_OWN_DISTRACTORS = Phrases([text for text in DISTRACTORS if "{F}" not in text])
+_HERE_DISTRACTORS = Phrases([text for text in DISTRACTORS if "{" not in text.replace("{n}", "")])
+_NAMES = lexicon.GIRLS + lexicon.BOYS
+_ADULTS = tuple(lexicon.ADULTS)
