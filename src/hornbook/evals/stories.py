@@ -10,6 +10,7 @@ What each figure is:
 The grader's own accuracy is measured by `story_corruption.grader_accuracy`.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,9 +25,9 @@ from hornbook.synth.phrase import with_article
 from hornbook.synth.stories import sentences
 from hornbook.synth.world import StoryPlan
 
-_MODALS = frozenset("to did could would can will must should may".split())
+_MODALS = frozenset(["to", "did", "could", "would", "can", "will", "must", "should", "may"])
 _PAST_ONLY = frozenset(verb.past for verb in lexicon.VERBS if verb.past != verb.base)
-_DOUBLES = frozenset("had that again round very dug ran".split())
+_DOUBLES = frozenset(["had", "that", "again", "round", "very", "dug", "ran"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class StoryGrade:
 
 
 def grade_story(text: str, plan: StoryPlan | Mapping[str, Any] | None = None) -> StoryGrade:
-    """Grade one story; with a plan (of the prompt) against that world, else against what the text itself sets up."""
+    """Grade one story; with a plan (of the prompt) against that world, else what the text sets up."""
     if plan is not None and not isinstance(plan, StoryPlan):
         plan = StoryPlan.from_json(dict(plan))
     cast = Cast(plan.hero, plan.friend, plan.noun, plan.adjective, plan.adult) if plan else Cast.read(text)
@@ -88,7 +89,7 @@ def form_faults(sentence: str) -> list[str]:
     if sentence.count('"') % 2:
         found.append("open quote")
     lows = [word.lower() for word in words]
-    for before, word in zip(lows, lows[1:]):
+    for before, word in itertools.pairwise(lows):
         if before == word and word.isalpha() and word not in _DOUBLES:
             found.append("doubled word")
         if before in ("a", "an") and word.isalpha() and with_article(word).split(" ")[0] != before:
@@ -118,12 +119,17 @@ def world_faults(sentence: str, cast: Cast) -> list[str]:
                 found.append("name does not fit")
         if low in lexicon.THING_BY_NOUN and cast.noun and low != cast.noun:
             before = [w.lower() for w in words[max(0, at - 2) : at]]
-            if before and (before[-1] in ("the", "my", "your") or before[-1] == cast.adjective) and low not in _SCENERY:
+            if (
+                before
+                and (before[-1] in ("the", "my", "your") or before[-1] == cast.adjective)
+                and low not in _SCENERY
+            ):
                 found.append("another object")
     return found
 
 
-_SCENERY = frozenset({"leaf", "stone"})
+_SCENERY = frozenset(["leaf", "stone", "bell", "rope", "coin", "ring", "book", "button"])
+"""Things that stand in some sentences of every world; the role patterns watch over them."""
 
 
 def share_of_words(text: str, words: Sequence[str]) -> float:
@@ -170,7 +176,11 @@ def grade_stories(
     if plans is not None and len(plans) != len(texts):
         raise HornbookError(f"stories: {len(texts)} texts and {len(plans)} plans; one plan each, or None")
     grades = [grade_story(text, plan) for text, plan in zip(texts, plans or [None] * len(texts))]
-    nearest = [nearest_rouge(text, index) for index in [TrainingIndex(training)] for text in texts] if training else []
+    nearest = (
+        [nearest_rouge(text, index) for index in [TrainingIndex(training)] for text in texts]
+        if training
+        else []
+    )
     count = len(grades)
     consistent = sum(grade.consistent for grade in grades)
     return StoryScore(
@@ -190,7 +200,7 @@ def grade_stories(
 
 
 class TrainingIndex:
-    """Training texts by bigram, to shortlist the nearest before exact Rouge (TinyStories section 6, step 5)."""
+    """Training texts by bigram, to shortlist the nearest before exact Rouge (TinyStories section 6)."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         self.texts = texts
@@ -209,4 +219,6 @@ class TrainingIndex:
 
 def nearest_rouge(text: str, index: TrainingIndex) -> float:
     """Highest Rouge-2 precision of a text against the training texts that share most 4-grams with it."""
-    return max((rouge_precision(text, index.texts[number], 2) for number in index.shortlist(text)), default=0.0)
+    return max(
+        (rouge_precision(text, index.texts[number], 2) for number in index.shortlist(text)), default=0.0
+    )

@@ -89,7 +89,9 @@ def grade(
         limits: of the sandbox.
     """
     if len(texts) != len(problems):
-        raise HornbookError(f"word problems: {len(texts)} texts for {len(problems)} problems; one each is needed")
+        raise HornbookError(
+            f"word problems: {len(texts)} texts for {len(problems)} problems; one each is needed"
+        )
     if not problems:
         raise HornbookError("word problems: no problems to grade")
     metas = [_meta(problem) for problem in problems]
@@ -138,8 +140,8 @@ def evaluate(
 
 def _judge(name: str, program: str, first: Outcome, second: Outcome, meta: Mapping[str, Any]) -> Graded:
     if not first.ok:
-        why = "does not run" if first.status == "error" else first.status
-        return Graded(id=name, right=False, robust=False, why=why, value=None, program=program)
+        failed = "does not run" if first.status == "error" else first.status
+        return Graded(id=name, right=False, robust=False, why=failed, value=None, program=program)
     right = same_number(first.value, float(meta["answer"]))
     robust = right and second.ok and same_number(second.value, float(meta["second_answer"]))
     number = float(first.value) if same_number(first.value, _as_number(first.value)) else None
@@ -160,7 +162,9 @@ def _meta(problem: Mapping[str, Any]) -> dict[str, Any]:
         meta = json.loads(meta)
     missing = [key for key in ("answer", "numbers", "second_numbers", "second_answer") if key not in meta]
     if missing:
-        raise HornbookError(f"word problems: a problem lacks {', '.join(missing)}; give rows of `write_word_problems`")
+        raise HornbookError(
+            f"word problems: a problem lacks {', '.join(missing)}; give rows of `write_word_problems`"
+        )
     found = dict(meta)
     if "id" in problem:
         found["id"] = problem["id"]

@@ -48,7 +48,7 @@ def distinct(sample: Iterable[str], n: int) -> float:
 
 
 def near_duplicate_share(sample: Sequence[str], threshold: float = 0.5, n: int = 5) -> float:
-    """Share of texts whose word n-grams have a Jaccard similarity of at least `threshold` with an earlier text.
+    """Share of texts whose set of word n-grams has a Jaccard similarity >= `threshold` with an earlier one.
 
     Exact, by an inverted index over n-grams; meant for samples of up to some ten thousand texts.
     """
@@ -72,7 +72,7 @@ def near_duplicate_share(sample: Sequence[str], threshold: float = 0.5, n: int =
 
 
 def rouge_precision(text: str, reference: str, n: int = 2) -> float:
-    """Rouge-n precision: share of the n-grams of `text` that occur in `reference`, clipped by their counts."""
+    """Rouge-n precision: share of the n-grams of `text` that occur in `reference`, clipped by count."""
     grams = ngrams(text, n)
     if not grams:
         return 0.0

@@ -6,13 +6,57 @@ draws from them, so that a small model meets each word in many places.
 
 from dataclasses import dataclass
 
-GIRLS = tuple(
-    "Mia Lily Anna Ella Rosa Nora Ruby Zoe Clara Ivy Maya Lucy Emma Sara Tess Wren Hana Nina Dora Elsie "
-    "Amara Leila Poppy Pia".split()
+GIRLS = (
+    "Mia",
+    "Lily",
+    "Anna",
+    "Ella",
+    "Rosa",
+    "Nora",
+    "Ruby",
+    "Zoe",
+    "Clara",
+    "Ivy",
+    "Maya",
+    "Lucy",
+    "Emma",
+    "Sara",
+    "Tess",
+    "Wren",
+    "Hana",
+    "Nina",
+    "Dora",
+    "Elsie",
+    "Amara",
+    "Leila",
+    "Poppy",
+    "Pia",
 )
-BOYS = tuple(
-    "Tom Ben Gus Sam Leo Finn Omar Jack Theo Hugo Noah Eli Ravi Luca Otto Kai Dan Milo Felix Amir Jonas "
-    "Toby Owen Ned".split()
+BOYS = (
+    "Tom",
+    "Ben",
+    "Gus",
+    "Sam",
+    "Leo",
+    "Finn",
+    "Omar",
+    "Jack",
+    "Theo",
+    "Hugo",
+    "Noah",
+    "Eli",
+    "Ravi",
+    "Luca",
+    "Otto",
+    "Kai",
+    "Dan",
+    "Milo",
+    "Felix",
+    "Amir",
+    "Jonas",
+    "Toby",
+    "Owen",
+    "Ned",
 )
 GENDER = {**dict.fromkeys(GIRLS, "she"), **dict.fromkeys(BOYS, "he")}
 
@@ -21,12 +65,40 @@ PRONOUNS = {
     "he": {"he": "he", "him": "him", "his": "his", "He": "He", "His": "His", "self": "himself"},
 }
 
-ANIMALS = tuple(
-    "rabbit fox bear squirrel mouse duck frog hedgehog badger otter owl kitten puppy lamb pony turtle".split()
+ANIMALS = (
+    "rabbit",
+    "fox",
+    "bear",
+    "squirrel",
+    "mouse",
+    "duck",
+    "frog",
+    "hedgehog",
+    "badger",
+    "otter",
+    "owl",
+    "kitten",
+    "puppy",
+    "lamb",
+    "pony",
+    "turtle",
 )
 """Heroes and friends when they are not children."""
 
-SMALL_ANIMALS = tuple("bird snail bee butterfly mole sparrow beetle crab lizard cricket ant robin".split())
+SMALL_ANIMALS = (
+    "bird",
+    "snail",
+    "bee",
+    "butterfly",
+    "mole",
+    "sparrow",
+    "beetle",
+    "crab",
+    "lizard",
+    "cricket",
+    "ladybug",
+    "robin",
+)
 """Animals met on the way; never heroes, so that a reader is not confused."""
 
 ADULTS = {"Mom": "she", "Dad": "he", "Grandma": "she", "Grandpa": "he", "Aunt May": "she", "Uncle Joe": "he"}
@@ -59,10 +131,45 @@ THINGS = tuple(
 )
 THING_BY_NOUN = {thing.noun: thing for thing in THINGS}
 
-ADJECTIVES = tuple(
-    "shiny red blue green yellow tiny big old new pretty strange special golden silver striped smooth heavy "
-    "lovely purple orange pink white fancy funny little spotted dusty sparkly odd round ancient precious "
-    "colorful wonderful beautiful bright soft long brown perfect".split()
+ADJECTIVES = (
+    "shiny",
+    "red",
+    "blue",
+    "green",
+    "yellow",
+    "tiny",
+    "big",
+    "old",
+    "new",
+    "pretty",
+    "strange",
+    "special",
+    "golden",
+    "silver",
+    "striped",
+    "smooth",
+    "heavy",
+    "lovely",
+    "purple",
+    "orange",
+    "pink",
+    "fancy",
+    "funny",
+    "little",
+    "spotted",
+    "dusty",
+    "sparkly",
+    "odd",
+    "round",
+    "ancient",
+    "precious",
+    "colorful",
+    "wonderful",
+    "beautiful",
+    "bright",
+    "soft",
+    "brown",
+    "perfect",
 )
 
 
@@ -85,7 +192,7 @@ VERBS = (
     _verb("jump jumped jumping", "over the puddles", "up and down", "from stone to stone", "over a log"),
     _verb("run ran running", "down the path", "in big circles", "through the grass", "with the wind"),
     _verb("climb climbed climbing", "a little hill", "the old tree", "a pile of rocks"),
-    _verb("sing sang singing", "a happy song", "to the birds", "about the moon"),
+    _verb("sing sang singing", "a merry song", "to the birds", "about the moon"),
     _verb("dance danced dancing", "in the wind", "round and round", "on one foot"),
     _verb("dig dug digging", "a deep hole", "in the soft ground", "for worms"),
     _verb("paint painted painting", "a picture of the sky", "little stars", "the fence"),
@@ -179,8 +286,21 @@ WEATHER = {
 }
 DAY_PARTS = ("morning", "afternoon", "day", "evening")
 
-TRAITS = tuple(
-    "kind curious brave shy cheerful clever quiet careful gentle busy playful dreamy stubborn polite lively".split()
+TRAITS = (
+    "kind",
+    "curious",
+    "brave",
+    "shy",
+    "clever",
+    "quiet",
+    "careful",
+    "gentle",
+    "busy",
+    "playful",
+    "dreamy",
+    "stubborn",
+    "polite",
+    "lively",
 )
 GLAD = ("happy", "glad", "proud", "cheerful", "delighted", "joyful")
 SAD = ("sad", "upset", "unhappy", "gloomy", "miserable")

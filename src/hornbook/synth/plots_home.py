@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one wording a line
 """Six plots of the story world: share, make, sorry, gift, lonely, mend. Data only; keys as in `plots_outdoors`."""
 
 from hornbook.synth.plots_outdoors import Plot
@@ -26,7 +27,7 @@ SHARE: Plot = {
     ),
     "talk": (
         '"Would you like to have [some|a turn]?" asked {H}. "[Yes, please|Really]!" said {F}.',
-        '"Why are you [quiet|sad]?" asked {H}. "I [wish I had|would like] a {o} too," said {F}.',
+        '"Why are you [quiet|sad]?" asked {H}. "I [wish I had|would like] {a_o} too," said {F}.',
     ),
     "turn": (
         "{H} thought for a moment. Then {he} [gave the {o} to|let {F} hold the {o}, and smiled at] {F}.",

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one wording a line
 """Six plots of the story world: lost, rescue, brave, warning, treasure, race. Data only.
 
 Keys of a plot: `needs` (uses the object must allow), `start` (brings in the object), `event`, `hint`

@@ -4,6 +4,7 @@ The truth of a problem is computed here, from the plan, never by running the pro
 independent, and the tests and the sandbox hold one against the other.
 """
 
+import itertools
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,7 +121,14 @@ def _step(
 ) -> Step:
     parts = tuple(line.strip() for line in lines.split(";"))
     return Step(
-        name=name, role=role, family=family, lines=parts, draw=draw, apply=apply, work=work, constants=constants
+        name=name,
+        role=role,
+        family=family,
+        lines=parts,
+        draw=draw,
+        apply=apply,
+        work=work,
+        constants=constants,
     )
 
 
@@ -130,9 +138,21 @@ STEPS = {
         # one quantity
         _step("have", "open", _ONE, "{x} = {n}", _numbers((6, 60)), lambda s, n: (n[0],), 0),
         _step(
-            "groups", "open", _ONE, "{boxes} = {n}; {x} = {boxes} * {k}", _numbers(_TINY, _TINY), lambda s, n: (n[0] * n[1],)
+            "groups",
+            "open",
+            _ONE,
+            "{boxes} = {n}; {x} = {boxes} * {k}",
+            _numbers(_TINY, _TINY),
+            lambda s, n: (n[0] * n[1],),
         ),
-        _step("rate", "open", _ONE, "each = {n}; {x} = each * {k}", _numbers(_TINY, _TINY), lambda s, n: (n[0] * n[1],)),
+        _step(
+            "rate",
+            "open",
+            _ONE,
+            "each = {n}; {x} = each * {k}",
+            _numbers(_TINY, _TINY),
+            lambda s, n: (n[0] * n[1],),
+        ),
         _step("gain", "change", _ONE, "{x} = {x} + {n}", _numbers(_N), lambda s, n: (s[0] + n[0],)),
         _step("lose", "change", _ONE, "{x} = {x} - {n}", _up_to(0), lambda s, n: (s[0] - n[0],)),
         _step("double", "change", _ONE, "{x} = {x} * 2", _none, lambda s, n: (s[0] * 2,), 1, (2,)),
@@ -174,11 +194,25 @@ STEPS = {
         _step("need", "ask", _ONE, "answer = {n} - {x}", _more_than_state, lambda s, n: (n[0] - s[0],)),
         _step("more_than", "ask", _ONE, "answer = {x} - {n}", _up_to(0), lambda s, n: (s[0] - n[0],)),
         _step(
-            "part_percent", "ask", _ONE, "answer = {x} * {n} // 100", _percent, lambda s, n: (s[0] * n[0] // 100,), 1, (100,)
+            "part_percent",
+            "ask",
+            _ONE,
+            "answer = {x} * {n} // 100",
+            _percent,
+            lambda s, n: (s[0] * n[0] // 100,),
+            1,
+            (100,),
         ),
         # two people with the same things
         _step("both", "open", _TWO, "{a} = {n}; {b} = {k}", _numbers(_N, _N), lambda s, n: (n[0], n[1]), 0),
-        _step("more", "open", _TWO, "{a} = {n}; {b} = {a} + {k}", _numbers(_N, _SMALL), lambda s, n: (n[0], n[0] + n[1])),
+        _step(
+            "more",
+            "open",
+            _TWO,
+            "{a} = {n}; {b} = {a} + {k}",
+            _numbers(_N, _SMALL),
+            lambda s, n: (n[0], n[0] + n[1]),
+        ),
         _step(
             "fewer",
             "open",
@@ -187,10 +221,32 @@ STEPS = {
             _fewer,
             lambda s, n: (n[0], n[0] - n[1]),
         ),
-        _step("twice", "open", _TWO, "{a} = {n}; {b} = {a} * 2", _numbers(_N), lambda s, n: (n[0], n[0] * 2), 1, (2,)),
-        _step("thrice", "open", _TWO, "{a} = {n}; {b} = {a} * 3", _numbers(_SMALL), lambda s, n: (n[0], n[0] * 3), 1, (3,)),
-        _step("a_gain", "change", _TWO, "{a} = {a} + {n}", _numbers(_SMALL), lambda s, n: (s[0] + n[0], s[1])),
-        _step("b_gain", "change", _TWO, "{b} = {b} + {n}", _numbers(_SMALL), lambda s, n: (s[0], s[1] + n[0])),
+        _step(
+            "twice",
+            "open",
+            _TWO,
+            "{a} = {n}; {b} = {a} * 2",
+            _numbers(_N),
+            lambda s, n: (n[0], n[0] * 2),
+            1,
+            (2,),
+        ),
+        _step(
+            "thrice",
+            "open",
+            _TWO,
+            "{a} = {n}; {b} = {a} * 3",
+            _numbers(_SMALL),
+            lambda s, n: (n[0], n[0] * 3),
+            1,
+            (3,),
+        ),
+        _step(
+            "a_gain", "change", _TWO, "{a} = {a} + {n}", _numbers(_SMALL), lambda s, n: (s[0] + n[0], s[1])
+        ),
+        _step(
+            "b_gain", "change", _TWO, "{b} = {b} + {n}", _numbers(_SMALL), lambda s, n: (s[0], s[1] + n[0])
+        ),
         _step("a_lose", "change", _TWO, "{a} = {a} - {n}", _up_to(0), lambda s, n: (s[0] - n[0], s[1])),
         _step("b_lose", "change", _TWO, "{b} = {b} - {n}", _up_to(1), lambda s, n: (s[0], s[1] - n[0])),
         _step(
@@ -228,10 +284,19 @@ STEPS = {
         # two things of one person
         _step("two", "open", _PAIR, "{x} = {n}; {y} = {k}", _numbers(_N, _N), lambda s, n: (n[0], n[1]), 0),
         _step(
-            "two_more", "open", _PAIR, "{x} = {n}; {y} = {x} + {k}", _numbers(_N, _SMALL), lambda s, n: (n[0], n[0] + n[1])
+            "two_more",
+            "open",
+            _PAIR,
+            "{x} = {n}; {y} = {x} + {k}",
+            _numbers(_N, _SMALL),
+            lambda s, n: (n[0], n[0] + n[1]),
         ),
-        _step("x_gain", "change", _PAIR, "{x} = {x} + {n}", _numbers(_SMALL), lambda s, n: (s[0] + n[0], s[1])),
-        _step("y_gain", "change", _PAIR, "{y} = {y} + {n}", _numbers(_SMALL), lambda s, n: (s[0], s[1] + n[0])),
+        _step(
+            "x_gain", "change", _PAIR, "{x} = {x} + {n}", _numbers(_SMALL), lambda s, n: (s[0] + n[0], s[1])
+        ),
+        _step(
+            "y_gain", "change", _PAIR, "{y} = {y} + {n}", _numbers(_SMALL), lambda s, n: (s[0], s[1] + n[0])
+        ),
         _step("x_lose", "change", _PAIR, "{x} = {x} - {n}", _up_to(0), lambda s, n: (s[0] - n[0], s[1])),
         _step("y_lose", "change", _PAIR, "{y} = {y} - {n}", _up_to(1), lambda s, n: (s[0], s[1] - n[0])),
         _step("total", "ask", _PAIR, "answer = {x} + {y}", _none, lambda s, n: (s[0] + s[1],)),
@@ -267,7 +332,7 @@ def is_held_out(skeleton: Skeleton) -> bool:
     changes = skeleton[1:-1]
     if not changes:
         return False
-    if any(_held_out_pair(first, second) for first, second in zip(changes, changes[1:])):
+    if any(_held_out_pair(first, second) for first, second in itertools.pairwise(changes)):
         return True
     return zlib.crc32("|".join(skeleton).encode()) % HELD_OUT_EVERY == 0
 
@@ -281,7 +346,11 @@ def skeletons(held_out: bool) -> dict[tuple[str, int], tuple[Skeleton, ...]]:
             role: [s.name for s in STEPS.values() if s.family == family and s.role == role]
             for role in ("open", "change", "ask")
         }
-        middles = [(), *((c,) for c in names["change"]), *((c, d) for c in names["change"] for d in names["change"])]
+        middles = [
+            (),
+            *((c,) for c in names["change"]),
+            *((c, d) for c in names["change"] for d in names["change"]),
+        ]
         for opening in names["open"]:
             for middle in middles:
                 for ask in names["ask"]:

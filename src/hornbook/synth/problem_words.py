@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one wording a line
 """Scenes and wordings of the word problems. Data only.
 
 A statement type has several wordings and always the same program line. `x` is the counted thing; H, F, A
@@ -36,12 +37,26 @@ _OWN_PERCENT = (
     "{He} gives {n} percent of the {x} to {F}.",
     "{n} percent of the {x} are broken, and {he} throws them away.",
 )
-_HERE_NOW = ("How many {x} are [there now|left|there in the end]?", "How many {x} [can you count now|are there]?")
+_HERE_NOW = (
+    "How many {x} are [there now|left|there in the end]?",
+    "How many {x} [can you count now|are there]?",
+)
 
 SCENES = (
     Scene(
         name="toys",
-        things=("marbles", "stickers", "cards", "buttons", "stamps", "beads", "shells", "feathers", "blocks", "balloons"),
+        things=(
+            "marbles",
+            "stickers",
+            "cards",
+            "buttons",
+            "stamps",
+            "beads",
+            "shells",
+            "feathers",
+            "blocks",
+            "balloons",
+        ),
         have=(
             "{H} has {n} {x}[| in a box| in a bag| at home].",
             "{H} [owns|keeps] {n} {x}.",
@@ -66,7 +81,18 @@ SCENES = (
     ),
     Scene(
         name="food",
-        things=("apples", "cookies", "plums", "pears", "cherries", "buns", "nuts", "carrots", "eggs", "muffins"),
+        things=(
+            "apples",
+            "cookies",
+            "plums",
+            "pears",
+            "cherries",
+            "buns",
+            "nuts",
+            "carrots",
+            "eggs",
+            "muffins",
+        ),
         have=(
             "{H} has {n} {x}[| in a basket| in the kitchen].",
             "{H} [buys|brings] {n} {x}.",
@@ -95,19 +121,47 @@ SCENES = (
     Scene(
         name="coins",
         things=("coins",),
-        have=("{H} has {n} {x}[| in a jar| in a purse].", "{H} [saves|gets] {n} {x}.", "There are {n} {x} in the purse of {H}."),
-        gain=("{He} [earns|finds|gets] {n} more {x}.", "{A} gives {him} {n} more {x}.", "Then {he} earns another {n} {x}."),
-        lose=("{He} [spends|pays|loses] {n} {x}.", "{He} gives {n} {x} to {F}.", "Then {he} [spends|loses] {n} of them."),
+        have=(
+            "{H} has {n} {x}[| in a jar| in a purse].",
+            "{H} [saves|gets] {n} {x}.",
+            "There are {n} {x} in the purse of {H}.",
+        ),
+        gain=(
+            "{He} [earns|finds|gets] {n} more {x}.",
+            "{A} gives {him} {n} more {x}.",
+            "Then {he} earns another {n} {x}.",
+        ),
+        lose=(
+            "{He} [spends|pays|loses] {n} {x}.",
+            "{He} gives {n} {x} to {F}.",
+            "Then {he} [spends|loses] {n} of them.",
+        ),
         now=_OWN_NOW,
-        half=("{He} spends half of the {x}.", "Then {he} gives away half of {his} {x}.", "Half of the {x} go to {F}."),
+        half=(
+            "{He} spends half of the {x}.",
+            "Then {he} gives away half of {his} {x}.",
+            "Half of the {x} go to {F}.",
+        ),
         percent=("{He} spends {n} percent of the {x}.", "{He} gives {n} percent of the {x} to {F}."),
     ),
     Scene(
         name="pond",
         things=("ducks", "frogs", "birds", "geese", "swans"),
-        have=("There are {n} {x} [on|by] the [pond|lake].", "{H} sees {n} {x} [on the lake|by the pond].", "In the morning, {n} {x} sit by the lake."),
-        gain=("{n} more {x} [come|arrive|join them].", "Then another {n} {x} [come|arrive].", "Soon {n} more come."),
-        lose=("{n} {x} [leave|go away|go home].", "Then {n} of them [leave|go away].", "A dog scares {n} of the {x} away."),
+        have=(
+            "There are {n} {x} [on|by] the [pond|lake].",
+            "{H} sees {n} {x} [on the lake|by the pond].",
+            "In the morning, {n} {x} sit by the lake.",
+        ),
+        gain=(
+            "{n} more {x} [come|arrive|join them].",
+            "Then another {n} {x} [come|arrive].",
+            "Soon {n} more come.",
+        ),
+        lose=(
+            "{n} {x} [leave|go away|go home].",
+            "Then {n} of them [leave|go away].",
+            "A dog scares {n} of the {x} away.",
+        ),
         now=_HERE_NOW,
         half=("Half of the {x} [leave|go away].", "Then half of them leave."),
         percent=("Then {n} percent of the {x} leave.", "{n} percent of the {x} go away."),
@@ -115,7 +169,11 @@ SCENES = (
     Scene(
         name="bus",
         things=("people", "children", "women", "men"),
-        have=("There are {n} {x} on [a|the] [bus|train|boat].", "{H} drives a [bus|train|boat] with {n} {x} in it.", "At first, {n} {x} sit in the train."),
+        have=(
+            "There are {n} {x} on [a|the] [bus|train|boat].",
+            "{H} drives a [bus|train|boat] with {n} {x} in it.",
+            "At first, {n} {x} sit in the train.",
+        ),
         gain=("At the next stop, {n} {x} get on.", "{n} more {x} get on.", "Then another {n} {x} get on."),
         lose=("At the next stop, {n} {x} get off.", "{n} {x} get off.", "Then {n} of them get off."),
         now=_HERE_NOW,
@@ -135,9 +193,18 @@ SCENES = (
     Scene(
         name="garden",
         things=("flowers", "roses", "tomatoes", "tulips", "trees", "pumpkins"),
-        have=("{H} has {n} {x} in the garden.", "There are {n} {x} in the garden of {H}.", "{H} plants {n} {x}."),
+        have=(
+            "{H} has {n} {x} in the garden.",
+            "There are {n} {x} in the garden of {H}.",
+            "{H} plants {n} {x}.",
+        ),
         gain=("{He} plants {n} more {x}.", "Then another {n} {x} grow.", "{A} plants {n} more {x}."),
-        lose=("{He} gives {n} {x} to {F}.", "A goat eats {n} of the {x}.", "{He} cuts {n} {x}.", "Then {n} of them die."),
+        lose=(
+            "{He} gives {n} {x} to {F}.",
+            "A goat eats {n} of the {x}.",
+            "{He} cuts {n} {x}.",
+            "Then {n} of them die.",
+        ),
         now=_HERE_NOW,
         half=("{He} gives half of the {x} to {F}.", "A storm breaks half of the {x}."),
         percent=("A storm breaks {n} percent of the {x}.", "{He} sells {n} percent of the {x}."),
@@ -236,10 +303,26 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "{H} has {n} {x}. {F} has three times as many {x} as {H}.",
         "{H} has {n} {x}, and {F} has three times as many.",
     ),
-    "a_gain": ("{H} [finds|gets|buys] {n} more {x}.", "Then {H} [gets|finds] another {n}.", "{A} gives {n} {x} to {H}."),
-    "b_gain": ("{F} [finds|gets|buys] {n} more {x}.", "Then {F} [gets|finds] another {n}.", "{A} gives {n} {x} to {F}."),
-    "a_lose": ("{H} [loses|sells] {n} {x}.", "Then {H} gives {n} {x} to {A}.", "Then {H} [loses|sells] {n} of them."),
-    "b_lose": ("{F} [loses|sells] {n} {x}.", "Then {F} gives {n} {x} to {A}.", "Then {F} [loses|sells] {n} of them."),
+    "a_gain": (
+        "{H} [finds|gets|buys] {n} more {x}.",
+        "Then {H} [gets|finds] another {n}.",
+        "{A} gives {n} {x} to {H}.",
+    ),
+    "b_gain": (
+        "{F} [finds|gets|buys] {n} more {x}.",
+        "Then {F} [gets|finds] another {n}.",
+        "{A} gives {n} {x} to {F}.",
+    ),
+    "a_lose": (
+        "{H} [loses|sells] {n} {x}.",
+        "Then {H} gives {n} {x} to {A}.",
+        "Then {H} [loses|sells] {n} of them.",
+    ),
+    "b_lose": (
+        "{F} [loses|sells] {n} {x}.",
+        "Then {F} gives {n} {x} to {A}.",
+        "Then {F} [loses|sells] {n} of them.",
+    ),
     "a_to_b": ("{H} gives {n} {x} to {F}.", "Then {F} gets {n} {x} from {H}."),
     "b_to_a": ("{F} gives {n} {x} to {H}.", "Then {H} gets {n} {x} from {F}."),
     "together": (
@@ -260,12 +343,18 @@ WORDINGS: dict[str, tuple[str, ...]] = {
         "{H} buys {n} {x} and {k} {y}.",
         "There are {n} {x} and {k} {y} on the table of {H}.",
     ),
-    "two_more": ("{H} has {n} {x}. {He} has {k} more {y} than {x}.", "There are {n} {x}. There are {k} more {y} than {x}."),
+    "two_more": (
+        "{H} has {n} {x}. {He} has {k} more {y} than {x}.",
+        "There are {n} {x}. There are {k} more {y} than {x}.",
+    ),
     "x_gain": ("{He} gets {n} more {x}.", "{A} gives {him} {n} more {x}."),
     "y_gain": ("{He} gets {n} more {y}.", "{A} gives {him} {n} more {y}."),
     "x_lose": ("{He} gives {n} {x} to {F}.", "{F} takes {n} of the {x}."),
     "y_lose": ("{He} gives {n} {y} to {F}.", "{F} takes {n} of the {y}."),
-    "total": ("How many things [are there|does {he} have] in all?", "How many {x} and {y} are there together?"),
+    "total": (
+        "How many things [are there|does {he} have] in all?",
+        "How many {x} and {y} are there together?",
+    ),
     "x_than_y": ("How many more {x} than {y} are there?",),
     "cost": (
         "Each of the {x} costs {n} coins, and each of the {y} costs {k} coins. How many coins is that in all?",

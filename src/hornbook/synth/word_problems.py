@@ -121,7 +121,9 @@ def problem_rows(
             "id": f"problem-{'test' if held_out else 'train'}-{seed}-{index}",
             "text": f"{problem.question}\n{problem.program}",
             "source": SOURCE,
-            "meta": meta(VERSION, seed, index, question=problem.question, program=problem.program, **problem.as_json()),
+            "meta": meta(
+                VERSION, seed, index, question=problem.question, program=problem.program, **problem.as_json()
+            ),
         }
 
 
@@ -136,25 +138,50 @@ def substitute(program: str, numbers: tuple[int, ...], others: tuple[int, ...]) 
 
 
 def spoil(program: str, rng: Random) -> tuple[str, str]:
-    """A program that runs and is wrong: one operator swapped or one step dropped; (program, kind of flaw)."""
+    """A program that runs and gives another number: (program, kind of flaw).
+
+    One operator swapped, one step dropped or, where neither changes the result, one added to the answer.
+    """
+    truth = _calculate(program)
     lines = program.split("\n")
-    with_operator = [at for at, line in enumerate(lines) if _OPERATOR.search(line)]
-    self_steps = [at for at in with_operator if _SELF_STEP.match(lines[at])]
-    if self_steps and rng.random() < 0.4:
-        del lines[pick(rng, self_steps)]
-        return "\n".join(lines), "dropped"
-    if not with_operator:
-        at = len(lines) - 2
-        lines[at] += " + 1"
-        return "\n".join(lines), "constant"
-    at = pick(rng, with_operator)
-    found = _OPERATOR.search(lines[at])
-    assert found is not None
-    other = pick(rng, [op for op in ("+", "-", "*") if op != found.group(1)])
-    lines[at] = lines[at][: found.start(1)] + other + lines[at][found.end(1) :]
-    return "\n".join(lines), "operator"
+    for _ in range(8):
+        changed = list(lines)
+        with_operator = [at for at, line in enumerate(lines) if _OPERATOR.search(line)]
+        self_steps = [at for at in with_operator if _SELF_STEP.match(lines[at])]
+        if self_steps and rng.random() < 0.4:
+            del changed[pick(rng, self_steps)]
+            flaw = "dropped"
+        elif with_operator:
+            at = pick(rng, with_operator)
+            found = _OPERATOR.search(lines[at])
+            assert found is not None
+            other = pick(rng, [op for op in ("+", "-", "*") if op != found.group(1)])
+            changed[at] = lines[at][: found.start(1)] + other + lines[at][found.end(1) :]
+            flaw = "operator"
+        else:
+            break
+        spoiled = "\n".join(changed)
+        if _calculate(spoiled) != truth:
+            return spoiled, flaw
+    lines[-2] += " + 1"
+    return "\n".join(lines), "constant"
 
 
+def _calculate(program: str) -> int:
+    """What a program in the canonical layout returns; only for texts of this writer."""
+    values: dict[str, int] = {}
+    for line in program.split("\n")[1:-1]:
+        name, right = line.strip().split(" = ")
+        words = right.split(" ")
+        total = values[words[0]] if words[0] in values else int(words[0])
+        for operator, word in zip(words[1::2], words[2::2]):
+            other = values[word] if word in values else int(word)
+            total = _OPERATIONS[operator](total, other)
+        values[name] = total
+    return values["answer"]
+
+
+_OPERATIONS = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__, "//": int.__floordiv__, "%": int.__mod__}
 _OPERATOR = re.compile(r" (\+|-|\*|//|%) ")
 _SELF_STEP = re.compile(r"\s+(\w+) = \1 ")
 

@@ -113,7 +113,7 @@ def plan_story(
     plot: str | None = None,
     features: tuple[str, ...] | None = None,
 ) -> StoryPlan:
-    """Draw a plan; whatever is given is kept. With nothing given, the triple is on the asked side of the split."""
+    """Draw a plan; whatever is given is kept. A triple with a free word lies on the asked side."""
     for field, value, known in (
         ("verb", verb, lexicon.VERB_BY_BASE),
         ("noun", noun, lexicon.THING_BY_NOUN),
@@ -187,6 +187,7 @@ def slots(plan: StoryPlan, rng: Random) -> dict[str, str]:
         "FHe": friends["He"],
         "A": plan.adult,
         "o": plan.noun,
+        "a_o": with_article(plan.noun),
         "adj": plan.adjective,
         "ao": with_article(f"{plan.adjective} {plan.noun}"),
         "V": f"{verb.base} {pick(rng, verb.after)}",
@@ -203,7 +204,7 @@ def slots(plan: StoryPlan, rng: Random) -> dict[str, str]:
         "m": plan.small_animal,
         "trait": plan.trait,
         "a_trait": with_article(plan.trait),
-        "a_little": pick(rng, ("a little", "a young", "a small", "a")),
+        "a_little": pick(rng, ("a little", "a young", "a small")),
         "glad": plan.glad,
         "sad": plan.sad,
     }
