@@ -45,7 +45,7 @@ def test_texts_without_a_program_count_as_wrong() -> None:
 def test_endless_loops_end() -> None:
     score = grade(["def solution():\n    while True:\n        pass"], ROWS[:1])
     assert score.accuracy == 0.0
-    assert len(score.reasons) == 1
+    assert set(score.reasons) <= {"cpu_limit", "wall_limit"}
 
 
 def test_programs_are_found_in_chatter_and_fences() -> None:

@@ -27,6 +27,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from types import TracebackType
 from typing import IO, Any, Protocol
@@ -71,6 +72,16 @@ def _bootstrap() -> str:
     )
 
 
+@functools.lru_cache(maxsize=1)
+def _starter(process: int) -> ThreadPoolExecutor:
+    """The one thread of this process that starts keepers.
+
+    A keeper dies with its parent, and to the kernel the parent is the *thread* that started it: keepers
+    started by the crew of one `run_many` would be dead when the next one wants them.
+    """
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-starter")
+
+
 class _Worker:
     """One confined keeper and the frames that go to it and come back."""
 
@@ -79,7 +90,7 @@ class _Worker:
         self.process: Confined | None = None
         try:
             command = [interpreter(), "-I", "-S", "-c", _bootstrap(), self.folder]
-            self.process = start(backend, command, self.folder)
+            self.process = _starter(os.getpid()).submit(start, backend, command, self.folder).result()
             ready = self._receive(time.monotonic() + 60)
             if not (isinstance(ready, dict) and ready.get("ready")):
                 raise _Died("the keeper did not report ready")
