@@ -14,7 +14,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, TypeAlias
+from typing import IO, Literal, Protocol, TypeAlias
 
 from hornbook.errors import HornbookError
 
@@ -94,7 +94,7 @@ class _Sandlock:
 class _Subprocess:
     """bubblewrap, or no outer wall at all."""
 
-    def __init__(self, command: list[str], folder: str, *, preexec: Any = None) -> None:
+    def __init__(self, command: list[str], folder: str) -> None:
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -127,7 +127,10 @@ def _bubblewrap_command(command: list[str], folder: str) -> list[str]:
             arguments += ["--symlink", os.readlink(path), path]
         else:
             arguments += ["--ro-bind", path, path]
-    arguments += ["--dev", "/dev", "--size", str(256 << 20), "--tmpfs", "/tmp", "--bind", folder, folder]
+    arguments += ["--dev", "/dev", "--tmpfs", "/tmp", "--bind", folder, folder]
+    # What bubblewrap builds around the folder is a writable tmpfs: one program could leave
+    # something there for the next, and no quota would see it.
+    arguments += ["--remount-ro", "/dev", "--remount-ro", "/tmp", "--remount-ro", "/"]
     return [*arguments, "--chdir", folder, "--", *command]
 
 

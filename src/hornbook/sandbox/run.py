@@ -89,7 +89,8 @@ class _Worker:
         self.folder = tempfile.mkdtemp(prefix="hornbook-sandbox-")
         self.process: Confined | None = None
         try:
-            command = [interpreter(), "-I", "-S", "-c", _bootstrap(), self.folder]
+            # Not -I: it would ignore the fixed PYTHONHASHSEED. The environment is ours, entirely.
+            command = [interpreter(), "-P", "-s", "-S", "-c", _bootstrap(), self.folder]
             self.process = _starter(os.getpid()).submit(start, backend, command, self.folder).result()
             ready = self._receive(time.monotonic() + 60)
             if not (isinstance(ready, dict) and ready.get("ready")):
@@ -188,6 +189,7 @@ class Sandbox:
         self._lock = threading.Lock()
         self._closed = False
         self._owner = os.getpid()
+        self._inner_filter = False
 
     def __enter__(self) -> "Sandbox":
         return self
@@ -212,6 +214,11 @@ class Sandbox:
         for worker in workers:
             worker.close()
 
+    @property
+    def inner_filter(self) -> bool:
+        """Whether programs run under the system-call filter (known once a keeper has started)."""
+        return self._inner_filter
+
     def _take(self) -> _Worker:
         with self._lock:
             if self._closed:
@@ -221,6 +228,7 @@ class Sandbox:
                 self._busy.add(worker)
                 return worker
         worker = _Worker(self.backend)
+        self._inner_filter = worker.inner_filter
         with self._lock:
             self._busy.add(worker)
         if self.closed:  # between the two locks
@@ -307,20 +315,26 @@ class Sandbox:
         self, batch: list[tuple[int, Job]], limits: Limits, *, share: bool
     ) -> list[tuple[int, Outcome]]:
         """Run a batch on one worker. If the worker dies, the programs without an
-        outcome run again one to a message: then it is known whose deed it was."""
+        outcome run again one to a message: then it is known whose deed it was. One
+        that loses two workers in a row did it; one death may be an accident."""
         rows: dict[int, Outcome] = {}
-        try:
-            self._exchange(batch, limits, share, rows)
-        except _Died as died:
-            if self.closed:
-                raise HornbookError("The sandbox was closed while programs were running.") from None
-            if len(batch) == 1:
-                message = f"the program took its sandbox down ({died})\n"
-                rows[batch[0][0]] = Outcome(status="refused", stderr=message)
-            else:
-                for i, job in batch:
-                    if i not in rows:
-                        rows.update(self._batch([(i, job)], limits, share=False))
+        died: _Died | None = None
+        for _ in range(2 if len(batch) == 1 else 1):
+            try:
+                self._exchange(batch, limits, share, rows)
+                died = None
+                break
+            except _Died as error:
+                died = error
+                if self.closed:
+                    raise HornbookError("The sandbox was closed while programs were running.") from None
+        if died is not None and len(batch) == 1:
+            message = f"the program took its sandbox down ({died})\n"
+            rows[batch[0][0]] = Outcome(status="refused", stderr=message)
+        elif died is not None:
+            for i, job in batch:
+                if i not in rows:
+                    rows.update(self._batch([(i, job)], limits, share=False))
         return [(i, rows[i]) for i, _ in batch]
 
     def _exchange(

@@ -80,7 +80,7 @@ class _Capped(io.RawIOBase):
         return self._fd
 
     def write(self, data: Any) -> int:
-        size = len(data)
+        size: int = memoryview(data).nbytes  # not len(): the program may have replaced it
         if self._room > 0:
             # One byte more than fits is kept, so that the keeper sees the cut.
             written = os.write(self._fd, bytes(data[: self._room + 1]))
