@@ -170,3 +170,17 @@ def test_ids_are_unique_after_gathering(ctx, tmp_path):
     (tmp_path / "x.jsonl").write_text("\n".join(lines))
     gather(ctx, source=tmp_path / "x.jsonl")
     assert [row["id"] for row in Corpus.open(ctx.folder).iter_rows()] == ["same", "same~2", "same~3"]
+
+
+def test_an_attempt_cut_off_after_writing_is_made_again(ctx, tmp_path):
+    """Killed between closing its files and being recorded, a step starts over in the same folder."""
+    source = folder_of(tmp_path, range(20))
+    assert gather(ctx, source=source) == gather(ctx, source=source)
+    tokenizer = Tokenizer.train([text(i) for i in range(30)], 300, tmp_path / "t")
+    corpus = ctx.folder.rename(tmp_path / "corpus")
+    ctx.folder.mkdir()
+    first = tokenize(ctx, corpus=corpus, tokenizer=tmp_path / "t")
+    hashed = TokenFile.open(ctx.folder).sha256
+    assert tokenize(ctx, corpus=corpus, tokenizer=tmp_path / "t") == first
+    assert TokenFile.open(ctx.folder).sha256 == hashed
+    assert first["vocab_size"] == tokenizer.vocab_size

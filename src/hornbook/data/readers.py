@@ -249,7 +249,7 @@ def _read_hub(name: str, text_field: str | None) -> Iterator[Row]:
         import datasets
     except ImportError:
         raise HornbookError(
-            f"Reading hub:{name} needs the package datasets. Install it: pip install 'hornbook[hub]' datasets"
+            f"Reading hub:{name} needs the package datasets. Install it: pip install 'hornbook[hub]'"
         ) from None
     try:
         stream = datasets.load_dataset(dataset, config or None, split=split or "train", streaming=True)
