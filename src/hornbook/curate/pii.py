@@ -1,0 +1,147 @@
+"""Personal data and secrets that patterns can find: tagged by count, or masked in the text.
+
+Patterns find forms, not persons: names and addresses are out of reach. Where a form has a checksum (payment
+cards, IBAN) it must hold; reserved example domains and private network addresses are nobody's and stay.
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One find: kind, and the place text[start:end]."""
+
+    kind: str
+    start: int
+    end: int
+
+
+_EXAMPLES = re.compile(
+    r"@(?:[\w-]+\.)*(?:example\.(?:com|org|net|edu)|example|test|invalid|localhost)$", re.I
+)
+
+
+def _email(match: re.Match[str]) -> bool:
+    return not _EXAMPLES.search(match.group())
+
+
+def _public_address(match: re.Match[str]) -> bool:
+    if "version" in match.string[max(0, match.start() - 12) : match.start()].lower():
+        return False
+    try:
+        return ipaddress.ip_address(match.group()).is_global
+    except ValueError:
+        return False
+
+
+def _luhn(match: re.Match[str]) -> bool:
+    digits = [int(c) for c in match.group() if c.isdigit()]
+    if not 13 <= len(digits) <= 19 or len(set(digits)) < 2:
+        return False
+    doubled = [d if i % 2 == 0 else d * 2 - 9 * (d > 4) for i, d in enumerate(reversed(digits))]
+    return sum(doubled) % 10 == 0
+
+
+def _iban(match: re.Match[str]) -> bool:
+    plain = match.group().replace(" ", "")
+    return 15 <= len(plain) <= 34 and int("".join(str(int(c, 36)) for c in plain[4:] + plain[:4])) % 97 == 1
+
+
+def _phone(match: re.Match[str]) -> bool:
+    return 9 <= sum(c.isdigit() for c in match.group()) <= 15
+
+
+def _always(match: re.Match[str]) -> bool:
+    return True
+
+
+# (kind, one of these must occur for the pattern to be tried, pattern, check); earlier kinds win overlaps.
+_PATTERNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[re.Match[str]], bool]], ...] = (
+    (
+        "key",
+        ("-----BEGIN",),
+        re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]{40,8000}?-----END [A-Z ]*PRIVATE KEY-----"),
+        _always,
+    ),
+    (
+        "key",
+        ("AKIA", "ASIA", "ghp_", "gho_", "ghs_", "github_pat_", "xox", "sk-", "AIza", "hf_", "eyJ", "glpat-"),
+        re.compile(
+            r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|gh[pos]_[A-Za-z0-9]{36}|github_pat_\w{60,90}|xox[abprs]-[\w-]{10,80}"
+            r"|sk-(?:[a-z]+-)?[A-Za-z0-9_-]{20,160}|AIza[\w-]{35}|hf_[A-Za-z0-9]{30,40}|glpat-[\w-]{20}"
+            r"|eyJ[\w-]{10,2000}\.eyJ[\w-]{10,4000}\.[\w-]{10,1000})(?![\w-])"
+        ),
+        _always,
+    ),
+    (
+        "email",
+        ("@",),
+        re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8}[A-Za-z]{2,24}\b"),
+        _email,
+    ),
+    ("iban", (), re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), _iban),
+    (
+        "card",
+        (),
+        re.compile(r"(?<![\d.,-])(?:\d{4}[ -]){3}\d{1,7}(?![\d-])|(?<![\d.,\w])\d{13,19}(?![\d\w])"),
+        _luhn,
+    ),
+    ("ip", (".",), re.compile(r"(?<![\w.-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)"), _public_address),
+    (
+        "ip",
+        (":",),
+        re.compile(r"(?<![\w:.])(?:[0-9a-fA-F]{1,4}:{1,2}){3,7}[0-9a-fA-F]{1,4}(?![\w:])"),
+        _public_address,
+    ),
+    (
+        "phone",
+        (),
+        re.compile(
+            r"(?<![\w.+-])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}(?![\w-])"
+            r"|(?<![\w.+(-])\(\d{3}\) ?\d{3}[ .-]\d{4}(?![\w-])|(?<![\w.+-])\d{3}[.-]\d{3}[.-]\d{4}(?![\w-])"
+        ),
+        _phone,
+    ),
+)
+KINDS = ("email", "phone", "ip", "card", "iban", "key")
+
+
+def find(text: str) -> list[Finding]:
+    """All finds of one text, in order, none overlapping another."""
+    found: list[Finding] = []
+    taken: list[tuple[int, int]] = []
+    for kind, needs, pattern, check in _PATTERNS:
+        if needs and not any(need in text for need in needs):
+            continue
+        for match in pattern.finditer(text):
+            start, end = match.span()
+            if check(match) and not any(start < b and a < end for a, b in taken):
+                found.append(Finding(kind=kind, start=start, end=end))
+                taken.append((start, end))
+    return sorted(found, key=lambda f: f.start)
+
+
+def mask(text: str) -> tuple[str, dict[str, int]]:
+    """The text with every find replaced by its kind in angle brackets, and how many there were of each."""
+    found = find(text)
+    counts: dict[str, int] = {}
+    parts, last = [], 0
+    for finding in found:
+        counts[finding.kind] = counts.get(finding.kind, 0) + 1
+        parts += [text[last : finding.start], f"<{finding.kind}>"]
+        last = finding.end
+    return ("".join([*parts, text[last:]]), counts) if found else (text, counts)
+
+
+def mask_all(texts: Sequence[str]) -> tuple[list[str], dict[str, int]]:
+    """`mask` of many texts, with the counts added up."""
+    masked, total = [], dict.fromkeys(KINDS, 0)
+    for text in texts:
+        clean, counts = mask(text)
+        masked.append(clean)
+        for kind, count in counts.items():
+            total[kind] += count
+    return masked, {kind: count for kind, count in total.items() if count}

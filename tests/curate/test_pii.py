@@ -1,0 +1,69 @@
+"""What is found and, as important, what looks alike and is left alone."""
+
+import pytest
+
+from hornbook.curate.pii import find, mask, mask_all
+
+KEY = "AKIA" + "IOSFODNN7" + "EXAMPLE"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "masked"),
+    [
+        ("write to jo.smith+x@mail.acme.co.uk, please", "email", "write to <email>, please"),
+        ("call +44 20 7946 0958 now", "phone", "call <phone> now"),
+        ("call (212) 555-0187 now", "phone", "call <phone> now"),
+        ("host 8.8.8.8 answered", "ip", "host <ip> answered"),
+        ("card 4111 1111 1111 1111.", "card", "card <card>."),
+        ("IBAN DE89 3704 0044 0532 0130 00 is", "iban", "IBAN <iban> is"),
+        (f"key = '{KEY}'", "key", "key = '<key>'"),
+        ("token ghp_" + "a1B2" * 9 + " leaked", "key", "token <key> leaked"),
+        (
+            "-----BEGIN RSA PRIVATE KEY-----\n" + "abcd" * 20 + "\n-----END RSA PRIVATE KEY-----",
+            "key",
+            "<key>",
+        ),
+        ("2001:4860:4860:0:0:0:0:8888 up", "ip", "<ip> up"),
+    ],
+)
+def test_found_and_masked(text, kind, masked):
+    assert [f.kind for f in find(text)] == [kind]
+    assert mask(text) == (masked, {kind: 1})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "user@example.com and root@localhost",
+        "version 3.11.7.1 and 10.0.0.1 and 192.168.1.20 and 999.1.1.1",
+        "4111 1111 1111 1112 fails its checksum",
+        "DE89 3704 0044 0532 0130 01 fails its checksum",
+        "pi is 3.14159265358979323846",
+        "@decorator\ndef f(x): return x @ y",
+        "2026-11-21 12:30:45 and 0x1234567890 and 1,234,567",
+        "sk-learn and risk-averse",
+        "12:34:56",
+        "0000 0000 0000 0000",
+    ],
+)
+def test_look_alikes_are_left_alone(text):
+    assert mask(text) == (text, {})
+
+
+def test_counts_add_up_and_finds_do_not_overlap():
+    texts = ["a@b.org, c@d.org", "nothing", "8.8.4.4 a@b.org"]
+    masked, counts = mask_all(texts)
+    assert masked == ["<email>, <email>", "nothing", "<ip> <email>"]
+    assert counts == {"email": 3, "ip": 1}
+
+
+def test_hostile_text_takes_no_time():
+    for text in (
+        "a" * 200_000,
+        "1" * 200_000,
+        "a@" * 50_000,
+        "1.1." * 50_000,
+        "+1 " * 50_000,
+        "AB12 " * 40_000,
+    ):
+        assert isinstance(mask(text)[0], str)
