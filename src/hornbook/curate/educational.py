@@ -3,12 +3,14 @@
 Where the judgement comes from is part of the model and of its report:
 
 - `labelling = "rater"`: a language model fit to grade (a teacher behind an endpoint) graded a sample.
-- `labelling = "contrast"`: no such model is at hand; documents from textbook-like sources count as high, random
-  organic ones as low, as public classifier-filtered corpora do. What is learned is then likeness to textbooks.
+- `labelling = "contrast"`: no such model is at hand; documents from textbook-like sources count as high,
+  random organic ones as low, as public classifier-filtered corpora do. What is learned is then likeness
+  to textbooks.
 
-Features: frequencies of hashed words and word pairs, weighted by inverse document frequency and reduced by truncated
-SVD (the embedding), and a few shares of characters and lines. A random forest, as in the paper, or logistic
-regression, whichever has the higher held-out AUC. Saved as npz and JSON; inference needs numpy alone.
+Features: frequencies of hashed words and word pairs, weighted by inverse document frequency and reduced by
+truncated SVD (the embedding), and a few shares of characters and lines. A random forest, as in the paper,
+or logistic regression, whichever has the higher held-out AUC. Saved as npz and JSON; inference needs numpy
+alone.
 """
 
 import json
@@ -39,14 +41,16 @@ SHAPE = (
     "duplicate_lines",
 )
 LABELLINGS = ("rater", "contrast")
-# Only the first words are looked at, as an encoder with a bounded context would; licence headers are short beside it.
+# Only the first words are looked at, as an encoder with a bounded context would look; a licence header is
+# short beside them.
 FIRST_WORDS = 1500
 
 
 @dataclass(frozen=True, kw_only=True)
 class EducationalSettings:
-    """dimensions: of the embedding. trees, depth, leaf: of the forest. held_out: share of the labelled documents
-    kept for the report. seed: of the split, the SVD and the forest."""
+    """dimensions: of the embedding. trees, depth, leaf: of the forest. held_out: share of the labelled
+    documents kept for the report. seed: of the split, the SVD and the forest.
+    """
 
     dimensions: int = 64
     trees: int = 100
@@ -67,8 +71,8 @@ class EducationalSettings:
 class EducationalModel:
     """A fitted classifier: arrays for inference, and `card`, what is known about it.
 
-    arrays: idf (buckets,), components (buckets, dimensions), shape_mean and shape_scale; and for "forest": feature,
-    threshold, left, right, value (trees, nodes) and for "logistic": weights, bias.
+    arrays: idf (buckets,), components (buckets, dimensions), shape_mean and shape_scale; and for "forest":
+    feature, threshold, left, right, value (trees, nodes) and for "logistic": weights, bias.
     """
 
     arrays: dict[str, npt.NDArray[Any]]
@@ -176,11 +180,11 @@ def fit(
     """Train on documents of high and low educational value.
 
     Args:
-        labelling: "rater" or "contrast"; written into the card with `labels_by` (the rater's identity, or what the
-            contrast was between).
-        check_high, check_low: documents of an independent check, from sources not trained on, for example reference
-            pages against configuration: a high AUC on the held-out split and a low one here means that the
-            classifier learned its sources' templates.
+        labelling: "rater" or "contrast"; written into the card with `labels_by` (the rater's identity, or
+            what the contrast was between).
+        check_high, check_low: documents of an independent check, from sources not trained on, for example
+            reference pages against configuration: a high AUC on the held-out split and a low one here means
+            that the classifier learned its sources' templates.
 
     Raises:
         HornbookError: fewer than 20 documents of either kind.
@@ -306,7 +310,9 @@ def report(scores: F64, truth: npt.NDArray[Any], threshold: float = 0.5) -> dict
 
 
 def auc(scores: F64, positive: npt.NDArray[np.bool_]) -> float:
-    """Probability that a positive scores above a negative, ties counted half; 0.5 where one kind is missing."""
+    """Probability that a positive scores above a negative, ties counted half; 0.5 where one kind is
+    missing.
+    """
     _, rank, count = np.unique(scores, return_inverse=True, return_counts=True)
     middle = np.cumsum(count) - (count - 1) / 2
     n, m = int(positive.sum()), int((~positive).sum())
@@ -316,7 +322,9 @@ def auc(scores: F64, positive: npt.NDArray[np.bool_]) -> float:
 
 
 def _top_features(words: Words, train: I64, y: npt.NDArray[Any], count: int = 15) -> dict[str, list[str]]:
-    """Words whose document frequency differs most between the two kinds: what a reader should look at for leaks."""
+    """Words whose document frequency differs most between the two kinds: what a reader should look at for
+    leaks.
+    """
     chosen = np.zeros(words.documents, np.bool_)
     chosen[train] = True
     document = words.document

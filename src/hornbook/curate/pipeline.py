@@ -1,10 +1,11 @@
 """All stages over one corpus: what each document is, and which stage removes it for which reason.
 
-`examine` is a pure function from one Arrow batch to one batch of attributes, row for row; it looks at nothing
-outside the batch, so batches may be examined by any number of processes. `decide` takes the attributes of the whole
-corpus and says what stays: only duplicates need that view. Nothing is written here.
+`examine` is a pure function from one Arrow batch to one batch of attributes, row for row; it looks at
+nothing outside the batch, so batches may be examined by any number of processes. `decide` takes the
+attributes of the whole corpus and says what stays: only duplicates need that view. Nothing is written here.
 """
 
+import itertools
 import multiprocessing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from hornbook.curate import exact, heuristics, language, near, pii
+from hornbook.curate import exact, heuristics, near, pii
 from hornbook.curate.decontaminate import DecontaminationSettings, Decontaminator, EvaluationSets
 from hornbook.curate.educational import EducationalModel
+from hornbook.curate.language import LanguageSettings, identify, rejects
+from hornbook.curate.near import NearSettings
 from hornbook.curate.words import I64, split
 from hornbook.errors import HornbookError
 
@@ -36,19 +39,19 @@ STAGES = (
 class CurateSettings:
     """Settings of all stages; a stage set to None is switched off.
 
-    longest_characters: longer documents are removed unread. language, rules, near, decontamination: see their
-    modules. exact: remove exact duplicates. prefer: which of near duplicates stays, "first" or "longest".
-    repeated_lines: largest share of a document's characters in lines that earlier documents have too (counted from
-    the third copy of a line on); 1 switches it off. educational_share: share of the documents that come so far which
-    the educational classifier keeps, the highest scores first (1 keeps all). personal_data: "off", "tag" (counts
-    beside the document) or "mask" (replaced in the kept text).
+    longest_characters: longer documents are removed unread. language, rules, near, decontamination: see
+    their modules. exact: remove exact duplicates. prefer: which of near duplicates stays, "first" or
+    "longest". repeated_lines: largest share of a document's characters in lines that earlier documents have
+    too (counted from the third copy of a line on); 1 switches it off. educational_share: share of the
+    documents that come so far which the educational classifier keeps, the highest scores first (1 keeps
+    all). personal_data: "off", "tag" (counts beside the document) or "mask" (replaced in the kept text).
     """
 
     longest_characters: int = 5_000_000
-    language: language.LanguageSettings | None = field(default_factory=language.LanguageSettings)
+    language: LanguageSettings | None = field(default_factory=LanguageSettings)
     rules: tuple[heuristics.Rule, ...] = heuristics.DEFAULT_RULES
     exact: bool = True
-    near: near.NearSettings | None = field(default_factory=near.NearSettings)
+    near: NearSettings | None = field(default_factory=NearSettings)
     prefer: str = "first"
     repeated_lines: float = 0.7
     educational_share: float = 0.5
@@ -81,11 +84,12 @@ class Examiner:
     def examine(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Attributes of a batch with a `text` column, one row for each document.
 
-        Columns: `stage` and `reason` of what removes the document for what it is by itself (null: nothing does),
-        `score` behind it, `language`, `language_score`, `kind`, `words`, `digest` (16 bytes), `signature` (4 bytes a
-        hash), `lines` (hashes of its long lines) and `line_lengths`, `educational`, `match` (what it gives away,
-        null for nothing), `match_score`, `personal_data` (finds), `text` (masked text where it differs, else null).
-        A document that the first stages remove has nulls in the later columns: it is not worth the time.
+        Columns: `stage` and `reason` of what removes the document for what it is by itself (null: nothing
+        does), `score` behind it, `language`, `language_score`, `kind`, `words`, `digest` (16 bytes),
+        `signature` (4 bytes a hash), `lines` (hashes of its long lines) and `line_lengths`, `educational`,
+        `match` (what it gives away, null for nothing), `match_score`, `personal_data` (finds), `text`
+        (masked text where it differs, else null). A document that the first stages remove has nulls in the
+        later columns: it is not worth the time.
         """
         texts = batch.column("text")
         size = len(texts)
@@ -98,14 +102,14 @@ class Examiner:
             np.flatnonzero(lengths > self.settings.longest_characters), "too_long", "too_long", lengths
         )
         words = split(texts.take(pa.array(short)) if len(short) < size else texts)
-        found = language.identify(words, self.settings.language)
+        found = identify(words, self.settings.language)
         out.put("language", short, found.language.tolist())
         out.put("language_score", short, found.score.tolist())
         out.put("kind", short, found.kind.tolist())
         out.put("words", short, words.counts.tolist())
         alive = np.ones(len(short), np.bool_)
         if self.settings.language is not None:
-            foreign = language.rejects(found, self.settings.language)
+            foreign = rejects(found, self.settings.language)
             scores = np.zeros(size)
             scores[short] = found.score
             for row in np.flatnonzero(foreign).tolist():
@@ -137,8 +141,8 @@ class Examiner:
         if settings.repeated_lines < 1:
             hashes, lengths, document = exact.line_keys(words)
             bounds = np.searchsorted(document, np.arange(len(rows) + 1))
-            out.put("lines", rows, [hashes[a:b] for a, b in zip(bounds[:-1], bounds[1:])])
-            out.put("line_lengths", rows, [lengths[a:b] for a, b in zip(bounds[:-1], bounds[1:])])
+            out.put("lines", rows, [hashes[a:b] for a, b in itertools.pairwise(bounds)])
+            out.put("line_lengths", rows, [lengths[a:b] for a, b in itertools.pairwise(bounds)])
         if self.educational is not None:
             out.put("educational", rows, self.educational.score(words).tolist())
         if self.decontaminator is not None:
@@ -244,8 +248,9 @@ def examine_all(
 class Decision:
     """What happens to each document, in corpus order.
 
-    stage: (documents,) index into STAGES of the stage that removes it, -1 for a kept one. reason: name of the rule.
-    score: number behind it. cluster: index of the first document of its near-duplicate cluster (itself if alone).
+    stage: (documents,) index into STAGES of the stage that removes it, -1 for a kept one. reason: name of
+    the rule. score: number behind it. cluster: index of the first document of its near-duplicate cluster
+    (itself if alone).
     """
 
     stage: npt.NDArray[np.int64]
@@ -283,7 +288,9 @@ class Decision:
 
 
 def decide(attributes: pa.Table, settings: CurateSettings) -> Decision:
-    """Combine the attributes of a whole corpus into one decision a document; stages act in the order of STAGES."""
+    """Combine the attributes of a whole corpus into one decision a document; stages act in the order of
+    STAGES.
+    """
     size = attributes.num_rows
     by_name = {name: i for i, name in enumerate(STAGES)}
     stage = np.array([-1 if s is None else by_name[s] for s in attributes["stage"].to_pylist()], np.int64)
