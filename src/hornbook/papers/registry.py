@@ -43,7 +43,9 @@ def names() -> list[str]:
     """Names of the recipes that come with Hornbook, sorted."""
     import hornbook.papers
 
-    return sorted(m.name for m in pkgutil.iter_modules(hornbook.papers.__path__) if m.name not in _NOT_RECIPES)
+    return sorted(
+        m.name for m in pkgutil.iter_modules(hornbook.papers.__path__) if m.name not in _NOT_RECIPES
+    )
 
 
 def find(spec: str) -> Recipe:

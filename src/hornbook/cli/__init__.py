@@ -1,0 +1,130 @@
+"""Every command of `hornbook`, thin: parse, call the floor that does the work, print.
+
+Nothing heavy is imported before a command is chosen, so that `hornbook --help`
+answers at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from hornbook import __version__
+from hornbook.cli import corpora, machine, models, recipes
+from hornbook.errors import HornbookError
+
+_EPILOG = """\
+first steps:
+  hornbook run phi --scale quick      raise a small model from nothing (about ten minutes)
+  hornbook chat                       talk to the newest model
+  hornbook papers                     the recipes, their claims, what was last measured
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point of the `hornbook` command; exits with 0, 1 (an error said in words) or 130 (stopped)."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    known, rest = parser.parse_known_args(arguments)
+    if rest and known.command != "run":
+        parser.error(f"unknown argument {rest[0]!r} (see: hornbook {known.command} --help)")
+    if known.command == "run":
+        known.rest = rest
+    try:
+        sys.exit(known.handler(known) or 0)
+    except HornbookError as error:
+        print(f"hornbook: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("\nhornbook: stopped. The same command goes on from here.", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output went away: `hornbook papers | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hornbook",
+        description="Small language models, raised on textbooks.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"hornbook {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, handler: Callable[[argparse.Namespace], int | None], summary: str, **options: Any):
+        sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False, **options)
+        sub.set_defaults(handler=handler)
+        return sub
+
+    def home(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument(
+            "--home",
+            type=Path,
+            default=Path(os.environ.get("HORNBOOK_HOME", "runs")),
+            help="folder that holds runs and steps (default: $HORNBOOK_HOME or ./runs)",
+        )
+
+    sub = command("run", recipes.run, "Run a recipe: a paper's name, or a file of yours.", add_help=False)
+    sub.add_argument("recipe", nargs="?", help="a name from `hornbook papers`, or a path: ./my_recipe.py")
+    sub.add_argument("--scale", default="quick", help="smoke, quick, gpu or paper (default: quick)")
+    sub.add_argument("--show", action="store_true", help="print the settings and the plan, and do nothing")
+    sub.add_argument("-h", "--help", action="store_true", dest="wants_help", help="help, with every setting")
+    home(sub)
+
+    sub = command("papers", recipes.papers, "The recipes, their claims, and what was last measured.")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    home(sub)
+
+    sub = command("chat", models.chat, "Talk to a model; the newest run's, if none is named.")
+    sub.add_argument("model", nargs="?", help="a checkpoint folder, a .gguf, smollm2, or http://host/v1#name")
+    sub.add_argument("--once", metavar="TEXT", help="answer this and stop")
+    sub.add_argument("--system", metavar="TEXT", help="a system message to begin with")
+    sub.add_argument("--temperature", type=float, default=0.7, help="0 = always the likeliest (default 0.7)")
+    sub.add_argument("--max-tokens", type=int, default=200, help="longest answer, in tokens (default 200)")
+    sub.add_argument("--seed", type=int, default=None, help="the same seed gives the same answer")
+    home(sub)
+
+    sub = command("data", corpora.data, "Look at corpora: ls, show, stats, diff.")
+    sub.add_argument("action", choices=["ls", "show", "stats", "diff"])
+    sub.add_argument("paths", nargs="*", type=Path, help="corpus folders (ls: a folder to look below)")
+    sub.add_argument("--rows", type=int, default=5, help="rows to show (default 5)")
+    sub.add_argument("--search", metavar="TEXT", help="show: only rows that contain this text")
+    sub.add_argument("--id", help="show: the row with this id")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    home(sub)
+
+    sub = command("eval", models.evaluate, "Measure a model on the held-out tasks.")
+    sub.add_argument("model", nargs="?", help="a model (default: the newest run's)")
+    sub.add_argument("--tasks", default="all", help="comma-separated, or all (see --list)")
+    sub.add_argument("--list", action="store_true", help="list the tasks")
+    sub.add_argument("--items", type=int, default=100, help="items per task (default 100)")
+    sub.add_argument("--seed", type=int, default=0, help="which items are drawn")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    home(sub)
+
+    sub = command("export", models.export, "Write a model as a Hugging Face folder or GGUF.")
+    sub.add_argument("model", nargs="?", type=Path, help="a checkpoint folder (default: the newest run's)")
+    sub.add_argument(
+        "--to", default="q4_0", help="hf, f32, f16, bf16, q8_0, q4_0 or q4_1; several with commas"
+    )
+    sub.add_argument("--out", type=Path, default=Path("export"), help="folder to write to (default: export)")
+    home(sub)
+
+    sub = command("report", recipes.report, "Where the report of a run is.")
+    sub.add_argument("recipe", nargs="?", help="of which recipe (default: the newest run)")
+    sub.add_argument("--open", action="store_true", help="open it in the browser")
+    home(sub)
+
+    sub = command("doctor", machine.doctor, "What this machine is and what works on it.")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.add_argument("--quick", action="store_true", help="skip what takes seconds to measure")
+    home(sub)
+
+    sub = command("new", recipes.new, "Write a recipe of your own to start from.")
+    sub.add_argument("path", nargs="?", type=Path, default=Path("my_recipe.py"))
+    return parser

