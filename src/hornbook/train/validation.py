@@ -1,7 +1,7 @@
 """Bits per byte on fixed batches: a loss that does not depend on the tokenizer."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ class Validation:
     count neither as loss nor as text.
     """
 
-    domains: Mapping[str, Sequence[Any]]
+    domains: Mapping[str, Iterable[Any]]
     token_bytes: NDArray[np.int64]
 
 
