@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook import __version__
-from hornbook.cli import corpora, machine, models, recipes
+from hornbook.cli import corpora, recipes
 from hornbook.errors import HornbookError
 
 _EPILOG = """\
@@ -82,15 +82,6 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
     home(sub)
 
-    sub = command("chat", models.chat, "Talk to a model; the newest run's, if none is named.")
-    sub.add_argument("model", nargs="?", help="a checkpoint folder, a .gguf, smollm2, or http://host/v1#name")
-    sub.add_argument("--once", metavar="TEXT", help="answer this and stop")
-    sub.add_argument("--system", metavar="TEXT", help="a system message to begin with")
-    sub.add_argument("--temperature", type=float, default=0.7, help="0 = always the likeliest (default 0.7)")
-    sub.add_argument("--max-tokens", type=int, default=200, help="longest answer, in tokens (default 200)")
-    sub.add_argument("--seed", type=int, default=None, help="the same seed gives the same answer")
-    home(sub)
-
     sub = command("data", corpora.data, "Look at corpora: ls, show, stats, diff.")
     sub.add_argument("action", choices=["ls", "show", "stats", "diff"])
     sub.add_argument("paths", nargs="*", type=Path, help="corpus folders (ls: a folder to look below)")
@@ -100,31 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
     home(sub)
 
-    sub = command("eval", models.evaluate, "Measure a model on the held-out tasks.")
-    sub.add_argument("model", nargs="?", help="a model (default: the newest run's)")
-    sub.add_argument("--tasks", default="all", help="comma-separated, or all (see --list)")
-    sub.add_argument("--list", action="store_true", help="list the tasks")
-    sub.add_argument("--items", type=int, default=100, help="items per task (default 100)")
-    sub.add_argument("--seed", type=int, default=0, help="which items are drawn")
-    sub.add_argument("--json", action="store_true", help="print JSON")
-    home(sub)
-
-    sub = command("export", models.export, "Write a model as a Hugging Face folder or GGUF.")
-    sub.add_argument("model", nargs="?", type=Path, help="a checkpoint folder (default: the newest run's)")
-    sub.add_argument(
-        "--to", default="q4_0", help="hf, f32, f16, bf16, q8_0, q4_0 or q4_1; several with commas"
-    )
-    sub.add_argument("--out", type=Path, default=Path("export"), help="folder to write to (default: export)")
-    home(sub)
-
     sub = command("report", recipes.report, "Where the report of a run is.")
     sub.add_argument("recipe", nargs="?", help="of which recipe (default: the newest run)")
     sub.add_argument("--open", action="store_true", help="open it in the browser")
-    home(sub)
-
-    sub = command("doctor", machine.doctor, "What this machine is and what works on it.")
-    sub.add_argument("--json", action="store_true", help="print JSON")
-    sub.add_argument("--quick", action="store_true", help="skip what takes seconds to measure")
     home(sub)
 
     sub = command("new", recipes.new, "Write a recipe of your own to start from.")

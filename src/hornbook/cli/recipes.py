@@ -135,4 +135,5 @@ def new(args: argparse.Namespace) -> None:
         raise HornbookError(f"{args.path} exists already; name another file")
     template = importlib.resources.files("hornbook.papers").joinpath("template.py").read_text()
     write_atomic(args.path, template)
-    print(f"wrote {args.path}\nrun it:  hornbook run ./{args.path} --scale smoke")
+    where = args.path if args.path.is_absolute() else f"./{args.path}"
+    print(f"wrote {args.path}\nrun it:  hornbook run {where} --scale smoke")

@@ -1,0 +1,5 @@
+"""`python -m hornbook`: the command line, for `torchrun -m hornbook run ...`."""
+
+from hornbook.cli import main
+
+main()

@@ -1,0 +1,110 @@
+"""The command line: what a user types and what comes back."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hornbook.cli import main
+
+
+def run(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "hornbook", *arguments], capture_output=True, text=True, timeout=120, cwd=cwd
+    )
+
+
+def test_help_names_the_commands_and_is_quick():
+    best = min(_timed_help() for _ in range(3))
+    assert best < 0.5
+
+
+def _timed_help():
+    started = time.perf_counter()
+    result = run("--help")
+    assert result.returncode == 0
+    assert "run" in result.stdout
+    assert "papers" in result.stdout
+    return time.perf_counter() - started
+
+
+def test_an_unknown_recipe_is_a_sentence_that_names_the_known_ones(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "phi17"])
+    assert stop.value.code == 1
+    said = capsys.readouterr().err
+    assert "phi17" in said
+    assert "./my_recipe.py" in said
+
+
+def test_a_missing_recipe_file_says_how_to_make_one(capsys, tmp_path):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(tmp_path / "none.py")])
+    assert stop.value.code == 1
+    assert "hornbook new" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_recipe_says_what_it_lacks(capsys, tmp_path):
+    (tmp_path / "plain.py").write_text("TITLE = 'x'\n")
+    with pytest.raises(SystemExit):
+        main(["run", str(tmp_path / "plain.py")])
+    said = capsys.readouterr().err
+    assert "PAPER, SCALES, recipe" in said
+
+
+def test_new_does_not_overwrite(capsys, tmp_path):
+    path = tmp_path / "mine.py"
+    with pytest.raises(SystemExit) as stop:
+        main(["new", str(path)])
+    assert stop.value.code == 0
+    with pytest.raises(SystemExit) as stop:
+        main(["new", str(path)])
+    assert stop.value.code == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_the_recipe_that_new_writes_is_planned_without_doing_anything(capsys, tmp_path):
+    path, home = tmp_path / "mine.py", tmp_path / "runs"
+    with pytest.raises(SystemExit):
+        main(["new", str(path)])
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(path), "--scale", "smoke", "--show", "--home", str(home), "--tokens", "12345"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert "12345" in shown
+    assert "pretrain" in shown
+    assert not home.exists()
+
+
+def test_a_wrong_setting_is_named(capsys, tmp_path):
+    path = tmp_path / "mine.py"
+    with pytest.raises(SystemExit):
+        main(["new", str(path)])
+    with pytest.raises(SystemExit) as stop:
+        main(["run", str(path), "--tokens", "many"])
+    assert stop.value.code not in (0, None)
+    assert "tokens" in capsys.readouterr().err
+
+
+def test_data_commands_on_a_small_corpus(capsys, tmp_path):
+    source = tmp_path / "notes"
+    source.mkdir()
+    (source / "a.txt").write_text("A hornbook was a child's first book.\n" * 5)
+    from hornbook.data.corpus import CorpusWriter
+
+    with CorpusWriter(tmp_path / "corpus", "documents", {"made": "by hand"}) as writer:
+        writer.write_rows([{"id": "a", "text": "one small page", "source": "s", "meta": "{}"}])
+    for action, expected in (("ls", "1 documents"), ("show", "one small page"), ("stats", "rows: 1")):
+        with pytest.raises(SystemExit) as stop:
+            main(["data", action, str(tmp_path / "corpus")])
+        assert stop.value.code == 0
+        assert expected in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["data", "diff", str(tmp_path / "corpus"), str(tmp_path / "corpus"), "--json"])
+    assert json.loads(capsys.readouterr().out)["same"] == 1
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "stats", str(tmp_path / "nowhere")])
+    assert stop.value.code == 1
+    assert "nowhere" in capsys.readouterr().err
