@@ -1,6 +1,8 @@
 """run, papers, report, new: recipes and what they left."""
 
 import argparse
+import dataclasses
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hornbook.errors import HornbookError
@@ -59,15 +61,23 @@ def _settings(recipe: "Recipe", default: Any, flags: list[str]) -> Any:
 
 
 def _show(recipe: "Recipe", settings: Any, args: argparse.Namespace) -> None:
-    import dataclasses
-
     from hornbook.lab.run import Run
 
     print(f"{recipe.title}  ({recipe.paper})\n\nsettings at scale {args.scale}:")
-    for field in dataclasses.fields(settings):
-        print(f"  --{field.name.replace('_', '-'):28} {getattr(settings, field.name)}")
+    for flag, value in _flags(settings):
+        print(f"  --{flag:36} {value}")
     plan = Run(args.home, recipe=recipe.name, scale=args.scale, settings=settings, planning=True)
     print("\n" + plan.plan(recipe.run, settings).render())
+
+
+def _flags(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting as the flag that changes it, nested ones with dots, and its value."""
+    for field in dataclasses.fields(settings):
+        name, value = prefix + field.name.replace("_", "-"), getattr(settings, field.name)
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            yield from _flags(value, name + ".")
+        else:
+            yield name, value
 
 
 def _claim_line(claim: "Claim") -> str:

@@ -233,8 +233,13 @@ class Run:
         record = _sound_record(final, key)
         estimate: Estimate | None = None
         if record is None and step.estimate is not None:
-            with suppress(PlanEnds, FileNotFoundError):  # it may need facts or files that are not there yet
+            try:
                 estimate = step.estimate(**bound)
+            except (PlanEnds, FileNotFoundError):  # it may need facts or files that are not there yet
+                estimate = None
+            except HornbookError as error:
+                if self._unfinished_in(error) is None:
+                    raise
         self._planned.append(
             PlannedStep(
                 name=step.name,
