@@ -198,6 +198,20 @@ def test_norm_rope_and_residual_stay_fp32_under_bf16_autocast():
     assert ((hidden.float() - exact).norm() / exact.norm()).item() < 0.02
 
 
+@pytest.mark.parametrize("name", ["phi3", "window", "partial", "phi"])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float16, 0.005), (torch.bfloat16, 0.03)])
+def test_half_precision_models_run_with_and_without_a_cache(name, dtype, bound):
+    """phi-1.5 and phi-2 are released in fp16, where a mask of -1e30 does not exist."""
+    torch.manual_seed(0)
+    decoder = Decoder(CONFIGS[name])
+    exact = decoder(tokens())
+    decoder.to(dtype)
+    cache = KeyValueCache(decoder.config, batch=2, length=TIME, dtype=dtype)
+    for hidden in (decoder(tokens()), decoder(tokens(), cache=cache)):
+        assert hidden.dtype == dtype
+        assert ((hidden.float() - exact).norm() / exact.norm()).item() < bound
+
+
 def test_bf16_model_keeps_fp32_angles():
     """`model.to(bf16)` must not round the rotary frequencies."""
     decoder = Decoder(CONFIGS["phi3"])

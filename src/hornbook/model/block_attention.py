@@ -18,7 +18,7 @@ BLOCK = 128
 KEEP_LIMIT = (
     1024  # longest rows whose probabilities are kept for the backward pass; longer ones make them again
 )
-_FAR = -1e30
+_FAR = -torch.inf  # every query sees itself, so no softmax is empty; finite numbers overflow fp16
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor, scale: float)
     half = cos.shape[-1]
     wide = torch.promote_types(x.dtype, cos.dtype)
     if scale != 1.0:
-        cos, sin = cos * scale, sin * scale
+        cos, sin = cos.to(wide) * scale, sin.to(wide) * scale
     if cos.dim() < 4:
         cos, sin = cos.expand(1, 1, *cos.shape[-2:]), sin.expand(1, 1, *sin.shape[-2:])
     for row in range(len(x)):

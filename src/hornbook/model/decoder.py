@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from hornbook.model.attention import visible_in_training
 from hornbook.model.cache import Cache
 from hornbook.model.config import ModelConfig
-from hornbook.model.layers import Block, make_norm
+from hornbook.model.layers import Block, Embedding, Linear, make_norm
 from hornbook.model.rope import Rope
 
 
@@ -22,13 +22,13 @@ class Decoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = make_norm(config)
         self.lm_head = (
             None
             if config.tied_embeddings
-            else nn.Linear(config.hidden_size, config.vocab_size, bias=config.head_bias)
+            else Linear(config.hidden_size, config.vocab_size, bias=config.head_bias)
         )
         self.head_bias = (
             nn.Parameter(torch.zeros(config.vocab_size))

@@ -11,6 +11,23 @@ from hornbook.model.config import GATED, ModelConfig
 from hornbook.model.rope import rotate
 
 
+class Linear(nn.Linear):
+    """A linear layer whose numbers are drawn once, by `Decoder.reset_parameters`, not at construction.
+
+    The usual drawing would be thrown away, and on the meta device it costs a second of imports.
+    """
+
+    def reset_parameters(self) -> None:
+        """Nothing: see the class."""
+
+
+class Embedding(nn.Embedding):
+    """An embedding table whose numbers are drawn once, by `Decoder.reset_parameters`."""
+
+    def reset_parameters(self) -> None:
+        """Nothing: see the class `Linear`."""
+
+
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension, computed in fp32."""
 
@@ -66,10 +83,10 @@ class MLP(nn.Module):
         self.limit = config.gegelu_limit
         size, bias = config.intermediate_size, config.mlp_bias
         if config.activation in GATED:
-            self.gate_up_proj = nn.Linear(config.hidden_size, 2 * size, bias=bias)
+            self.gate_up_proj = Linear(config.hidden_size, 2 * size, bias=bias)
         else:
-            self.up_proj = nn.Linear(config.hidden_size, size, bias=bias)
-        self.down_proj = nn.Linear(size, config.hidden_size, bias=bias)
+            self.up_proj = Linear(config.hidden_size, size, bias=bias)
+        self.down_proj = Linear(size, config.hidden_size, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.activation == "silu_glu":
@@ -93,10 +110,8 @@ class Attention(nn.Module):
         self.scale = config.softmax_scale
         self.dropout = config.attention_dropout
         queries, bias = config.heads * config.head_dim, config.attention_bias
-        self.qkv_proj = nn.Linear(
-            config.hidden_size, queries + 2 * config.kv_heads * config.head_dim, bias=bias
-        )
-        self.o_proj = nn.Linear(queries, config.hidden_size, bias=bias)
+        self.qkv_proj = Linear(config.hidden_size, queries + 2 * config.kv_heads * config.head_dim, bias=bias)
+        self.o_proj = Linear(queries, config.hidden_size, bias=bias)
 
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, *, visible: Visible, cache: Cache | None = None
