@@ -46,6 +46,8 @@ _DOCSTRING = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _MODULE_DOCSTRING = re.compile(r'\A(?:\s*#[^\n]*\n|\s*\n)*\s*[rR]?"""(.*?)"""', re.DOTALL)
+_FIRST_COMMENT = re.compile(r"\A(?:[ \t]*(?:#[^\n]*)?\n)+")
+_LICENCE = re.compile(r"licen[cs]e|copyright", re.IGNORECASE)
 _TABLE_LINE = re.compile(rb"^[ \t]*[-\d\"'{(\[]", re.MULTILINE)
 _LETTERS = bytes(range(0x41, 0x5B)) + bytes(range(0x61, 0x7B))
 _SMALLEST, _LARGEST = 200, 300_000
@@ -184,11 +186,17 @@ def _code(data: bytes, text: str, relative: str) -> list[tuple[str, str, str]]:
     digits = len(data) - len(data.translate(None, b"0123456789"))
     if len(data) / lines > 90 or letters < 0.4 * len(data) or digits > 0.12 * len(data):
         return []
-    if lines > 300 and len(_TABLE_LINE.findall(data)) > 0.6 * lines:
+    sample = data[:32_768]
+    if lines > 300 and len(_TABLE_LINE.findall(sample)) > 0.6 * sample.count(b"\n"):
         return []
-    written = _docstrings(text, relative) if text.count('"""') >= 8 else ""
-    if len(written) >= max(1500, 0.35 * len(text)):
-        return [("docstrings", relative, written)]
+    quoted = text.split('"""')[1::2]
+    if sum(map(len, quoted)) >= max(1500, len(text) / 3):
+        written = _docstrings(text, relative)
+        if len(written) >= max(1500, len(text) / 3):
+            return [("docstrings", relative, written)]
+    head = _FIRST_COMMENT.match(text)
+    if head and _LICENCE.search(head.group()):  # the same words at the top of hundreds of files
+        text = text[head.end() :]
     return [("code", relative, text.strip("\n") + "\n")]
 
 
