@@ -11,7 +11,7 @@ import torch
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.model.config import LongRope, ModelConfig
-from hornbook.model.gguf import deinterleave, interleave, load_gguf, save_gguf
+from hornbook.model.gguf import _fraction, deinterleave, interleave, load_gguf, save_gguf
 from hornbook.model.gguf_file import GGUFFile, decode
 from hornbook.model.gguf_tokenizer import tokenizer_files
 
@@ -78,6 +78,25 @@ def test_written_read_written_is_byte_equal(tmp_path, tokenizer_folder, decisive
     save_gguf(decisive(CONFIGS[name]), tokenizer_folder, tmp_path / "a.gguf", kind)
     save_gguf(load_gguf(tmp_path / "a.gguf"), tokenizer_folder, tmp_path / "b.gguf", kind)
     assert (tmp_path / "a.gguf").read_bytes() == (tmp_path / "b.gguf").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0"])
+@pytest.mark.parametrize("name", sorted(CONFIGS))
+def test_every_file_runs_as_loaded(tmp_path, tokenizer_folder, decisive, name, kind):
+    """Norms stay F32 beside F16 matrices, and biases must follow their matrices."""
+    model = decisive(CONFIGS[name])
+    save_gguf(model, tokenizer_folder, tmp_path / "a.gguf", kind)
+    again = load_gguf(tmp_path / "a.gguf")
+    tokens = torch.arange(12)[None]
+    exact, got = model.logits(model(tokens)), again.logits(again(tokens)).float()
+    assert ((got - exact).norm() / exact.norm()).item() < 0.15
+    assert again.norm.weight.dtype == torch.float32
+
+
+def test_every_rotary_dimension_survives_the_fraction():
+    for head_dim in range(2, 257):
+        for rotary_dim in range(2, head_dim + 1, 2):
+            assert int(head_dim * _fraction(rotary_dim, head_dim)) == rotary_dim
 
 
 @pytest.mark.parametrize(("kind", "bound"), [("Q8_0", 0.006), ("Q4_0", 0.1), ("Q4_1", 0.09)])

@@ -1,5 +1,6 @@
 """GGUF models in and out: architectures `phi3`, `llama` and `phi2` of llama.cpp."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -134,7 +135,7 @@ def read_gguf_config(file: GGUFFile) -> ModelConfig:
         head_bias="output.bias" in file.tensors,
         tied_embeddings="output.weight" not in file.tensors,
         rope_theta=real("rope.freq_base", 10_000.0),
-        rotary_fraction=(file.get(f"{arch}.rope.dimension_count") or head_dim) / head_dim,
+        rotary_fraction=_fraction(file.get(f"{arch}.rope.dimension_count") or head_dim, head_dim),
         long_rope=_read_long_rope(file, arch),
         max_position=number("context_length"),
         sliding_window=window or None,
@@ -142,6 +143,12 @@ def read_gguf_config(file: GGUFFile) -> ModelConfig:
         eos_ids=tuple(dict.fromkeys(i for i in (eos, turn) if i is not None)),
         pad_id=file.get("tokenizer.ggml.padding_token_id"),
     )
+
+
+def _fraction(rotary_dim: int, head_dim: int) -> float:
+    """The number that int(head_dim * number) turns into rotary_dim again, rounding or not."""
+    fraction = rotary_dim / head_dim
+    return fraction if int(head_dim * fraction) == rotary_dim else math.nextafter(fraction, 2.0)
 
 
 def _read_long_rope(file: GGUFFile, arch: str) -> LongRope | None:
@@ -163,9 +170,10 @@ def load_gguf(
 ) -> Decoder:
     """Loads a GGUF model of architecture llama, phi3 or phi2, in evaluation mode.
 
-    dtype: of the parameters; None keeps F32, F16 and BF16 and turns blocks (Q8_0, Q4_0, K-quants, ...)
-    into fp32. Raises HornbookError for a truncated file, an unknown architecture, and, all listed at
-    once, missing, extra and misshapen tensors.
+    dtype: of the parameters; None keeps F32, F16 and BF16 matrices, turns blocks (Q8_0, Q4_0,
+    K-quants, ...) into fp32, and leaves norms in the F32 they are stored in. Raises HornbookError
+    for a truncated file, an unknown architecture, and, all listed at once, missing, extra and
+    misshapen tensors.
     """
     file = path if isinstance(path, GGUFFile) else GGUFFile(path)
     config = read_gguf_config(file)
@@ -183,13 +191,20 @@ def load_gguf(
         value = file.read(name)
         rows.copy_(value if heads is None else deinterleave(value, heads))
 
-    plain = {"F16": torch.float16, "BF16": torch.bfloat16}
+    def dtype_of(name: str) -> torch.dtype:
+        if dtype is not None:
+            return dtype
+        # A bias is F32 in every file, but a product needs it in the type of its matrix.
+        matrix = name.removesuffix(".bias") + ".weight"
+        stored = file.tensors[matrix if matrix in file.tensors else name].kind
+        return {"F16": torch.float16, "BF16": torch.bfloat16}.get(stored, torch.float32)
+
     return assemble(
         file.path,
         config,
         pieces,
         read_into=read_into,
-        dtype_of=lambda name: plain.get(file.tensors[name].kind, torch.float32) if dtype is None else dtype,
+        dtype_of=dtype_of,
         device=device,
     )
 

@@ -39,7 +39,8 @@ class RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         wide = x.float()
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return wide.to(x.dtype) * self.weight
+        # The last cast matters only where the norm is kept in fp32 beside half-precision matrices.
+        return (wide.to(x.dtype) * self.weight).to(x.dtype)
 
 
 class LayerNorm(nn.Module):
