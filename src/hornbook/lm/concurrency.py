@@ -109,7 +109,8 @@ class AdaptiveLimit:
             self._wake()
 
     def _end_round(self, now: float) -> None:
-        if self._clean and self._peak >= USED_SHARE * self.slots and self.value < self.most:
+        calm = self._clean and now >= self._episode_until
+        if calm and self._peak >= USED_SHARE * self.slots and self.value < self.most:
             grown = self.value * 2 if self.doubling else self.value + max(1.0, GROWTH * self.value)
             self.value = min(float(self.most), grown)
             self.history.append((now, self.value, "doubled" if self.doubling else "grown"))

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from hornbook.errors import HornbookError
@@ -34,6 +34,7 @@ from hornbook.lm.base import (
 from hornbook.lm.concurrency import Signal, limit_for
 from hornbook.lm.ledger import Ledger
 from hornbook.lm.parse import answer_in_schema
+from hornbook.lm.pools import Pools
 from hornbook.lm.store import CallStore, call_key
 from hornbook.lm.wire import (
     HOPELESS,
@@ -50,9 +51,6 @@ from hornbook.lm.wire import (
     read_reply,
     retry_after_seconds,
 )
-
-if TYPE_CHECKING:
-    import httpx
 
 _T = TypeVar("_T")
 _CLAIM_AT_ONCE = 64
@@ -97,7 +95,7 @@ class EndpointSettings:
 class _Job:
     """One run of `complete`: what all its calls share."""
 
-    client: "httpx.AsyncClient"
+    pools: Pools
     owner: str = ""
     stop: Exception | None = None
     answered: bool = False
@@ -248,8 +246,6 @@ class EndpointModel:
     async def _complete(
         self, requests: list[Request], progress: Advances | None
     ) -> list[Completion | Failure]:
-        import httpx
-
         results: list[Completion | Failure | None] = [None] * len(requests)
         rows: dict[str, list[int]] = {}
         for i, request in enumerate(requests):
@@ -274,15 +270,13 @@ class EndpointModel:
                 self.ledger.add(self.model, stored.usage)
                 settle(key, stored)
         if todo:
-            limits = httpx.Limits(
-                max_connections=None, max_keepalive_connections=self.settings.max_concurrency
-            )
-            timeout = httpx.Timeout(self.settings.timeout_seconds)
-            # Certificates take 30 ms to load and a plain http server has none.
             secure = self.address.base.startswith("https:")
-            async with httpx.AsyncClient(limits=limits, timeout=timeout, verify=secure) as client:
-                owner = self.store.new_owner() if self.store is not None else ""
-                await self._dispatch(_Job(client, owner), todo, settle)
+            pools = Pools(timeout_seconds=self.settings.timeout_seconds, secure=secure)
+            owner = self.store.new_owner() if self.store is not None else ""
+            try:
+                await self._dispatch(_Job(pools, owner), todo, settle)
+            finally:
+                await pools.close()
         assert all(result is not None for result in results)
         return [result for result in results if result is not None]
 
@@ -520,9 +514,7 @@ class EndpointModel:
         try:
             left = max(0.05, min(self.settings.timeout_seconds, deadline - begun))
             async with asyncio.timeout(left):
-                response = await job.client.send(
-                    httpx.Request("POST", url, headers=self._headers(), content=content)
-                )
+                response = await job.pools.send(url, self._headers(), content)
             status, text = response.status_code, response.content.decode("utf-8", "replace")
             retry_after = retry_after_seconds(response.headers)
             signal = "rate_limited" if status == 429 else "fault" if status in RETRYABLE else "ok"
@@ -543,7 +535,8 @@ class EndpointModel:
             reply = read_reply(text)
             return reply if isinstance(reply, Reply) else (reply, 0.0)
         failure = self._failed(status, text, job)
-        await self._keep(key, asked, text, status, failure.kind, latency)
+        if status != 429:  # a server that is full sends thousands
+            await self._keep(key, asked, text, status, failure.kind, latency)
         if isinstance(failure, Failure):
             return failure, retry_after
         raise failure.error
