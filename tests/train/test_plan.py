@@ -13,7 +13,6 @@ from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
 from hornbook.model.presets import PRESETS, preset
 from hornbook.train import loss, plan_memory
-from hornbook.train.flops import flops_per_token, visible_tokens
 from hornbook.train.optim import Optimizer
 from hornbook.train.plan import PlanSettings, plan
 from hornbook.train.plan_memory import (
@@ -24,6 +23,7 @@ from hornbook.train.plan_memory import (
 )
 from hornbook.train.published import RUNS, SECONDS_PER_DAY, implied_mfu
 from hornbook.train.settings import OptimizerSettings
+from hornbook.train.throughput import flops_per_token, visible_tokens
 
 SHAPES = {
     "phi-3": {"hidden_size": 64, "heads": 4, "intermediate_size": 160},

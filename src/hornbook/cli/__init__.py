@@ -13,6 +13,7 @@ from typing import Any
 
 from hornbook import __version__
 from hornbook.cli import corpora, recipes
+from hornbook.cli import plan as plans
 from hornbook.errors import HornbookError
 
 _EPILOG = """\
@@ -90,6 +91,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--id", help="show: the row with this id")
     sub.add_argument("--json", action="store_true", help="print JSON")
     home(sub)
+
+    sub = command("plan", plans.plan, "What training and serving a model would take: memory, days, cost.")
+    plans.add_arguments(sub)
 
     sub = command("report", recipes.report, "Where the report of a run is.")
     sub.add_argument("recipe", nargs="?", help="of which recipe (default: the newest run)")

@@ -11,7 +11,6 @@ from hornbook.errors import HornbookError
 from hornbook.model.config import ModelConfig
 from hornbook.model.presets import preset
 from hornbook.train.accelerators import Accelerator, accelerator
-from hornbook.train.flops import active_parameters, flops_per_token
 from hornbook.train.plan_memory import (
     InferenceMemory,
     Storage,
@@ -20,6 +19,7 @@ from hornbook.train.plan_memory import (
     training_memory,
 )
 from hornbook.train.published import RUNS, SECONDS_PER_DAY, PublishedRun, implied_mfu, token_budget
+from hornbook.train.throughput import active_parameters, flops_per_token
 
 RECOMPUTE_COST = 4 / 3
 STORAGES: tuple[Storage, ...] = ("bf16", "int8", "int4")
@@ -329,7 +329,7 @@ def _assumptions(
         "in bf16; attention and loss never hold all scores or logits (--optimizer, --gpus).",
         f"{settings.usable:.0%} of {device.memory_gb:g} GB may be filled (--usable, --memory-gb).",
         "Inference: one sequence, its cache in bf16 and full; int8 with a scale per row, int4 with scale and "
-        "offset per 32 weights, the embedding table in bf16. Hornbook's engine holds a bf16 copy of quantized "
-        "matrices besides, which is not counted in the total. Speed is what memory bandwidth allows at "
+        "offset per 32 weights, the embedding table in bf16. Hornbook's engine holds a bf16 copy of "
+        "quantized matrices besides, which is not counted in the total. Speed is what memory bandwidth allows at "
         f"{device.bandwidth_gb_s:g} GB/s, an upper bound (--context, --bandwidth-gb-s).",
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from hornbook.model.config import GATED, ModelConfig
-from hornbook.train.flops import active_parameters
+from hornbook.train.throughput import active_parameters
 
 QUANTIZED_GROUP = 32
 LOSS_CHUNK_ELEMENTS = 1 << 22

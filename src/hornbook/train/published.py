@@ -6,7 +6,7 @@ from typing import Literal
 from hornbook.model.config import ModelConfig
 from hornbook.model.presets import PRESETS, preset
 from hornbook.train.accelerators import accelerator
-from hornbook.train.flops import flops_per_token
+from hornbook.train.throughput import flops_per_token
 
 Evidence = Literal["paper", "card", "recalled"]
 """paper: read in the paper; card: in a copy of the model card or a summary; recalled: not checked."""
