@@ -330,6 +330,6 @@ def _assumptions(
         f"{settings.usable:.0%} of {device.memory_gb:g} GB may be filled (--usable, --memory-gb).",
         "Inference: one sequence, its cache in bf16 and full; int8 with a scale per row, int4 with scale and "
         "offset per 32 weights, the embedding table in bf16. Hornbook's engine holds a bf16 copy of "
-        "quantized matrices besides, which is not counted in the total. Speed is what memory bandwidth allows at "
-        f"{device.bandwidth_gb_s:g} GB/s, an upper bound (--context, --bandwidth-gb-s).",
+        "quantized matrices besides, which is not counted in the total. Speed is what memory bandwidth "
+        f"allows at {device.bandwidth_gb_s:g} GB/s, an upper bound (--context, --bandwidth-gb-s).",
     )
