@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hornbook.curate.ast_distance import CodeIndex
 from hornbook.curate.repetition import F64
-from hornbook.curate.words import I64, U64, HashSet, Words, ngrams, split
+from hornbook.curate.words import I64, U64, HashSet, Words, hash_words, ngrams, split
 from hornbook.errors import HornbookError
 
 
@@ -152,6 +153,9 @@ class Decontaminator:
         self._answers = without_digits(split([item.answer for item in items]))
         self._index_ngrams()
         self._index_words(background)
+        programs = [item.code for item in items] if self.settings.similar_code else []
+        self._programs = CodeIndex(programs)
+        self._def = hash_words("def")[0]
 
     def _index_ngrams(self) -> None:
         n = self.settings.ngram
@@ -239,6 +243,19 @@ class Decontaminator:
                 best[d] = self._match(d, item, "scored", score, words.text(*span))
         return [best[d] for d in sorted(best)]
 
+    def syntax_matches(self, words: Words) -> list[Match]:
+        """The syntax rule: documents with a function whose syntax tree is that of a reference program."""
+        if not len(self._programs):
+            return []
+        found = []
+        defined = np.searchsorted(words.offsets, np.flatnonzero(words.hashes == self._def), "right") - 1
+        for d in np.unique(defined).tolist():
+            text = words.text(words.characters[d], words.characters[d + 1])
+            best = self._programs.best(text, self.settings.similar_code)
+            if best is not None:
+                found.append(self._match(d, best[0], "syntax", best[1], f"def {best[2]}"))
+        return found
+
     def _candidates(self, document: I64, vocabulary: I64) -> Iterable[tuple[int, int]]:
         """(document, item) pairs that share at least half the weight of the item's rare words."""
         pairs = np.unique(document * len(self._vocabulary) + vocabulary)
@@ -296,7 +313,8 @@ class Decontaminator:
         )
 
     def matches(self, words: Words) -> list[Match]:
-        """At most one match a document: by 13-gram if there is one, else by score. In order of document."""
-        found = {m.document: m for m in self.scored_matches(words)}
+        """At most one match a document: by n-gram if there is one, else by score, else by syntax."""
+        found = {m.document: m for m in self.syntax_matches(words)}
+        found |= {m.document: m for m in self.scored_matches(words)}
         found |= {m.document: m for m in self.ngram_matches(words)}
         return [found[d] for d in sorted(found)]

@@ -130,9 +130,8 @@ def identify(words: Words, settings: LanguageSettings | None = None) -> Language
     code = code_score(words, score)
     kind = np.where(code >= 0.7, "code", np.where(code >= 0.2, "docs", "prose"))
     language = np.array([*LANGUAGES, UNKNOWN])[np.where(score >= settings.share, best, len(LANGUAGES))]
-    # Programs have few function words; a little English is enough, and none at all is no other language.
-    low = (kind == "code") & (language == UNKNOWN)
-    language[low] = "en"
+    # Names in programs look like words of any language ("os", "com", "da"): only plenty of them counts.
+    language[(kind == "code") & (score < 0.3)] = "en"
     return Languages(language=language, score=score, kind=kind, code=code)
 
 

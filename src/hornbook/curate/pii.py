@@ -6,7 +6,7 @@ cards, IBAN) it must hold; reserved example domains and private network addresse
 
 import ipaddress
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 
@@ -76,12 +76,6 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[re.Match
         ),
         _always,
     ),
-    (
-        "email",
-        ("@",),
-        re.compile(r"(?<![\w.+%-])[\w.+%-]{1,64}@(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8}[A-Za-z]{2,24}\b"),
-        _email,
-    ),
     ("iban", (), re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?\b"), _iban),
     (
         "card",
@@ -109,18 +103,55 @@ _PATTERNS: tuple[tuple[str, tuple[str, ...], re.Pattern[str], Callable[[re.Match
 KINDS = ("email", "phone", "ip", "card", "iban", "key")
 
 
+_EMAIL = re.compile(r"[\w.+%-]{1,64}@(?:[A-Za-z0-9][A-Za-z0-9-]{0,62}\.){1,8}[A-Za-z]{2,24}\b")
+# Patterns that start anywhere are slow on long texts; each is tried only round what its anchor finds.
+_ANCHORS = {
+    "iban": re.compile(r"[A-Z]{2}\d{2}[ A-Z0-9]{11,}"),
+    "card": re.compile(r"\d[\d -]{11,}\d"),
+    "ip": re.compile(r"\d\.\d{1,3}\.\d{1,3}\.\d|:[0-9a-fA-F]{1,4}:[0-9a-fA-F]{1,4}:"),
+    "phone": re.compile(r"\d[\d .()-]{6,}\d"),
+}
+_MARGIN = 48
+
+
+def _matches(kind: str, pattern: re.Pattern[str], text: str) -> Iterator[re.Match[str]]:
+    anchor = _ANCHORS.get(kind)
+    if anchor is None:
+        yield from pattern.finditer(text)
+        return
+    done = 0
+    for place in anchor.finditer(text):
+        start = max(done, place.start() - _MARGIN)
+        for match in pattern.finditer(text, start, min(len(text), place.end() + _MARGIN)):
+            done = match.end()
+            yield match
+
+
+def _emails(text: str) -> Iterator[re.Match[str]]:
+    at = text.find("@")
+    while at >= 0:
+        done = at
+        for match in _EMAIL.finditer(text, max(0, at - 65), min(len(text), at + 260)):
+            if match.start() < at < match.end():
+                done = match.end() - 1
+                yield match
+        at = text.find("@", done + 1)
+
+
 def find(text: str) -> list[Finding]:
     """All finds of one text, in order, none overlapping another."""
     found: list[Finding] = []
-    taken: list[tuple[int, int]] = []
-    for kind, needs, pattern, check in _PATTERNS:
-        if needs and not any(need in text for need in needs):
-            continue
-        for match in pattern.finditer(text):
+
+    def take(kind: str, matches: Iterator[re.Match[str]], check: Callable[[re.Match[str]], bool]) -> None:
+        for match in matches:
             start, end = match.span()
-            if check(match) and not any(start < b and a < end for a, b in taken):
+            if check(match) and not any(start < f.end and f.start < end for f in found):
                 found.append(Finding(kind=kind, start=start, end=end))
-                taken.append((start, end))
+
+    for kind, needs, pattern, check in _PATTERNS:
+        if not needs or any(need in text for need in needs):
+            take(kind, _matches(kind, pattern, text), check)
+    take("email", _emails(text), _email)
     return sorted(found, key=lambda f: f.start)
 
 
