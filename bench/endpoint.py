@@ -1,6 +1,6 @@
 """Rows a second through `EndpointModel`, beside a bare httpx load generator on the same mock server.
 
-    python bench/endpoint.py [--rows 1500] [--pairs 5] [--latency 0.05] [--capacity 64]
+    python bench/endpoint.py [--rows 1500] [--pairs 5] [--latency 0.5] [--capacity 64]
 
 The mock runs in a process of its own and answers 429 beyond its capacity. The
 bare arm is the fastest client one can write by hand: it is told the capacity, keeps

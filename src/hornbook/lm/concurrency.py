@@ -11,10 +11,12 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Literal, TypeAlias
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeAlias, TypeVar
 
 Signal: TypeAlias = Literal["ok", "rate_limited", "fault", "neutral"]
+
+_T = TypeVar("_T")
 
 EPISODE_SECONDS = 15.0
 CUT = 0.8
@@ -154,3 +156,26 @@ def limit_for(url: str, model: str, *, most: int) -> AdaptiveLimit:
             limit.most = most
             limit.value = min(limit.value, float(most))
         return limit
+
+
+def run_blocking(work: Coroutine[Any, Any, _T]) -> _T:
+    """Run to the end from synchronous code, also from inside a running loop (a notebook)."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    result: list[_T] = []
+    failed: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            result.append(asyncio.run(work))
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=target, name="hornbook-endpoint")
+    thread.start()
+    thread.join()
+    if failed:
+        raise failed[0]
+    return result[0]

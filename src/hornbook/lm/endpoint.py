@@ -8,15 +8,12 @@ off as an answer.
 
 import asyncio
 import json
-import os
 import random
-import threading
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
 from hornbook.errors import HornbookError
 from hornbook.lm.base import (
@@ -29,9 +26,9 @@ from hornbook.lm.base import (
     Request,
     Sampling,
     Score,
-    Usage,
 )
-from hornbook.lm.concurrency import Signal, limit_for
+from hornbook.lm.concurrency import Signal, limit_for, run_blocking
+from hornbook.lm.endpoint_settings import EndpointSettings
 from hornbook.lm.ledger import Ledger
 from hornbook.lm.parse import answer_in_schema
 from hornbook.lm.pools import Pools
@@ -40,55 +37,28 @@ from hornbook.lm.wire import (
     HOPELESS,
     RETRYABLE,
     Reply,
+    as_cached,
     body_of,
     corrected,
     fenced,
     filtered,
+    key_from_environment,
     message_of,
+    name_of,
     parse_address,
     parse_spec,
     path_of,
+    read_piece,
     read_reply,
+    read_score,
     retry_after_seconds,
+    with_usage,
 )
 
-_T = TypeVar("_T")
 _CLAIM_AT_ONCE = 64
 _LEASE_POLL_SECONDS = 0.05
 _DRAIN_SECONDS = 3.0
 Mode = Literal["plain", "server", "fenced"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EndpointSettings:
-    """How patient to be. Seconds.
-
-    `timeout_seconds` is for one try, `deadline_seconds` for a row with all its
-    tries. A 429 is tried again until the deadline; other faults at most
-    `max_attempts` times. `max_concurrency` only bounds the search for the
-    limit. `serve_failures`: take stored refusals, cut and malformed answers
-    from the store too, instead of asking again.
-    """
-
-    timeout_seconds: float = 120.0
-    deadline_seconds: float = 600.0
-    max_attempts: int = 6
-    max_concurrency: int = 256
-    backoff_seconds: float = 0.5
-    max_backoff_seconds: float = 30.0
-    serve_failures: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("timeout_seconds", "deadline_seconds", "max_attempts", "max_concurrency"):
-            if not getattr(self, name) > 0:
-                raise HornbookError(
-                    f"EndpointSettings.{name} is {getattr(self, name)!r}; accepted is a positive number."
-                )
-        for name in ("backoff_seconds", "max_backoff_seconds"):
-            if not getattr(self, name) >= 0:
-                raise HornbookError(
-                    f"EndpointSettings.{name} is {getattr(self, name)!r}; accepted is 0 or more."
-                )
 
 
 @dataclass(slots=True)
@@ -138,7 +108,7 @@ class EndpointModel:
         self.ledger = ledger if ledger is not None else Ledger()
         self.settings = settings or EndpointSettings()
         self._extra = dict(extra or {})
-        self._key = api_key if api_key is not None else _key_from_environment(self.address.base)
+        self._key = api_key if api_key is not None else key_from_environment(self.address.base)
         self._server_schema = server_schema
         self._can_score = can_score
         self._limit = limit_for(self.address.base, model, most=self.settings.max_concurrency)
@@ -181,7 +151,7 @@ class EndpointModel:
         or URL, a full disk) and `BudgetExceeded` for the ledger's limit, both
         after the calls in flight have landed in the store.
         """
-        return _run(self._complete(list(requests), progress))
+        return run_blocking(self._complete(list(requests), progress))
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Log-likelihood of each continuation, by `echo` on /completions."""
@@ -201,7 +171,7 @@ class EndpointModel:
                 raise HornbookError(
                     f"{self.identity} could not score a text: {result.kind}: {result.message}"
                 )
-            scores.append(_score(prompt, continuation, result))
+            scores.append(read_score(prompt, continuation, result))
         return scores
 
     def stream(self, request: Request) -> Iterator[str]:
@@ -230,13 +200,13 @@ class EndpointModel:
                         finished = True
                         break
                     if data:
-                        piece, ended = _piece(data)
+                        piece, ended = read_piece(data)
                         finished = finished or ended
                         if piece:
                             yield piece
         except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise HornbookError(
-                f"The stream from {self.address.base} broke ({_name(error)}); ask again."
+                f"The stream from {self.address.base} broke ({name_of(error)}); ask again."
             ) from None
         if not finished:
             raise HornbookError(f"The stream from {self.address.base} ended in the middle; ask again.")
@@ -254,9 +224,9 @@ class EndpointModel:
         def settle(key: str, result: Completion | Failure) -> None:
             for n, i in enumerate(rows[key]):
                 # The same call twice in one list is paid once.
-                results[i] = result if n == 0 else _as_cached(result)
+                results[i] = result if n == 0 else as_cached(result)
                 if n:
-                    self.ledger.add(self.model, _as_cached(result).usage)
+                    self.ledger.add(self.model, as_cached(result).usage)
             if progress is not None:
                 progress.advance(len(rows[key]))
 
@@ -390,7 +360,7 @@ class EndpointModel:
         for mode in modes:
             result = self._stored_row(request, mode)
             if isinstance(result, Completion) or (result is not None and self.settings.serve_failures):
-                return _as_cached(result)
+                return as_cached(result)
         return None
 
     def _stored_row(self, request: Request, mode: Mode) -> Completion | Failure | None:
@@ -404,7 +374,7 @@ class EndpointModel:
             second = self._stored_reply(corrected(asked, reply.text, result.message), mode)
             if second is None:
                 return None
-            return _with_usage(self._judged(request, second), reply.usage)
+            return with_usage(self._judged(request, second), reply.usage)
         return result
 
     def _stored_reply(self, asked: Request, mode: Mode) -> Reply | Failure | None:
@@ -454,7 +424,7 @@ class EndpointModel:
         if isinstance(result, Failure) and result.kind == "malformed" and isinstance(reply, Reply):
             again = corrected(asked, reply.text, result.message)
             second = await self._call(job, again, mode, begun, reuse)
-            result = _with_usage(self._judged(request, second, time.monotonic() - begun), reply.usage)
+            result = with_usage(self._judged(request, second, time.monotonic() - begun), reply.usage)
         return result
 
     async def _call(
@@ -521,7 +491,7 @@ class EndpointModel:
         except (TimeoutError, httpx.TimeoutException):
             problem, signal = ("timeout", f"no answer within {left:.0f} s"), "fault"
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            problem, signal = ("connection", _name(error)), "fault"
+            problem, signal = ("connection", name_of(error)), "fault"
         finally:
             latency = time.monotonic() - begun
             self._limit.release(signal, retry_after=retry_after)
@@ -626,45 +596,6 @@ def replace_extra(model: EndpointModel, extra: Mapping[str, Json]) -> EndpointMo
     )
 
 
-def _score(prompt: str, continuation: str, result: Completion) -> Score:
-    logprobs = result.raw["choices"][0].get("logprobs") if isinstance(result.raw, dict) else None
-    if not isinstance(logprobs, dict) or "text_offset" not in logprobs:
-        raise HornbookError("The endpoint sent no log-probabilities with echo; it cannot score text.")
-    end = len(prompt) + len(continuation)
-    rows = zip(logprobs["text_offset"], result.logprobs or ())
-    picked = [item for offset, item in rows if len(prompt) <= offset < end]
-    greedy = all(item.top and item.logprob >= max(value for _, value in item.top) for item in picked)
-    values = tuple(item.logprob for item in picked)
-    return Score(sum(values), len(values), greedy, values)
-
-
-def _as_cached(result: Completion | Failure) -> Completion | Failure:
-    return replace(result, usage=replace(result.usage, cached=True))
-
-
-def _with_usage(result: Completion | Failure, first: Usage) -> Completion | Failure:
-    """The result of a corrected answer, with the tokens of both turns."""
-    usage = result.usage
-    both = Usage(
-        usage.prompt_tokens + first.prompt_tokens,
-        usage.completion_tokens + first.completion_tokens,
-        usage.cached and first.cached,
-    )
-    return replace(result, usage=both)
-
-
-def _piece(data: str) -> tuple[str, bool]:
-    """(text, ended) of one event of a stream."""
-    event = json.loads(data)
-    if not event.get("choices"):
-        if event.get("error"):
-            raise ValueError(str(event["error"])[:200])
-        return "", False
-    choice = event["choices"][0]
-    text = choice["delta"].get("content") if "delta" in choice else choice.get("text")
-    return text or "", choice.get("finish_reason") is not None
-
-
 def _resolve(future: "asyncio.Future[None]", error: BaseException | None) -> None:
     if future.done():
         return
@@ -674,40 +605,4 @@ def _resolve(future: "asyncio.Future[None]", error: BaseException | None) -> Non
         future.set_exception(error)
 
 
-def _name(error: BaseException) -> str:
-    text = str(error)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _key_from_environment(base: str) -> str | None:
-    """The key for a host. A provider's own variable is sent to that provider alone."""
-    host = urlsplit(base).hostname or ""
-    names = ["HORNBOOK_API_KEY"]
-    if host == "api.openai.com":
-        names.append("OPENAI_API_KEY")
-    elif host.endswith(".azure.com"):
-        names.append("AZURE_OPENAI_API_KEY")
-    return next((os.environ[name] for name in names if os.environ.get(name)), None)
-
-
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run to the end from synchronous code, also from inside a running loop (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    result: list[_T] = []
-    failed: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            result.append(asyncio.run(work))
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=target, name="hornbook-endpoint")
-    thread.start()
-    thread.join()
-    if failed:
-        raise failed[0]
-    return result[0]
+__all__ = ["EndpointModel", "EndpointSettings"]

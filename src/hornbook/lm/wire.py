@@ -5,6 +5,7 @@ Spoken by OpenAI, Azure, vLLM, SGLang, llama.cpp, Ollama and our own server.
 
 import email.utils
 import json
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,12 +14,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 from hornbook.errors import HornbookError
 from hornbook.lm.base import (
+    Completion,
     Failure,
     FailureKind,
     FinishReason,
     Json,
     Message,
     Request,
+    Score,
     TokenLogprob,
     Usage,
 )
@@ -287,3 +290,61 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float | None = None)
             return max(0.0, moment - (time.time() if now is None else now))
     except (ValueError, TypeError):
         return 0.0
+
+
+def read_score(prompt: str, continuation: str, result: Completion) -> Score:
+    """The continuation's share of an echoed prompt's log-probabilities."""
+    logprobs = result.raw["choices"][0].get("logprobs") if isinstance(result.raw, dict) else None
+    if not isinstance(logprobs, dict) or "text_offset" not in logprobs:
+        raise HornbookError("The endpoint sent no log-probabilities with echo; it cannot score text.")
+    end = len(prompt) + len(continuation)
+    rows = zip(logprobs["text_offset"], result.logprobs or ())
+    picked = [item for offset, item in rows if len(prompt) <= offset < end]
+    greedy = all(item.top and item.logprob >= max(value for _, value in item.top) for item in picked)
+    values = tuple(item.logprob for item in picked)
+    return Score(sum(values), len(values), greedy, values)
+
+
+def read_piece(data: str) -> tuple[str, bool]:
+    """(text, ended) of one event of a stream."""
+    event = json.loads(data)
+    if not event.get("choices"):
+        if event.get("error"):
+            raise ValueError(str(event["error"])[:200])
+        return "", False
+    choice = event["choices"][0]
+    text = choice["delta"].get("content") if "delta" in choice else choice.get("text")
+    return text or "", choice.get("finish_reason") is not None
+
+
+def key_from_environment(base: str) -> str | None:
+    """The key for a host. A provider's own variable is sent to that provider alone."""
+    host = urlsplit(base).hostname or ""
+    names = ["HORNBOOK_API_KEY"]
+    if host == "api.openai.com":
+        names.append("OPENAI_API_KEY")
+    elif host.endswith(".azure.com"):
+        names.append("AZURE_OPENAI_API_KEY")
+    return next((os.environ[name] for name in names if os.environ.get(name)), None)
+
+
+def as_cached(result: Completion | Failure) -> Completion | Failure:
+    """The result, marked as free."""
+    return replace(result, usage=replace(result.usage, cached=True))
+
+
+def with_usage(result: Completion | Failure, first: Usage) -> Completion | Failure:
+    """The result of a corrected answer, with the tokens of both turns."""
+    usage = result.usage
+    both = Usage(
+        usage.prompt_tokens + first.prompt_tokens,
+        usage.completion_tokens + first.completion_tokens,
+        usage.cached and first.cached,
+    )
+    return replace(result, usage=both)
+
+
+def name_of(error: BaseException) -> str:
+    """An exception as people read it."""
+    text = str(error)
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
