@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from hornbook.errors import HornbookError
 
-Family = Literal["phi", "phi3", "llama"]
+Family = Literal["phi", "phi3", "llama", "phimoe"]
 Norm = Literal["rmsnorm", "layernorm"]
 Activation = Literal["silu_glu", "gelu_new", "gegelu"]
 Block = Literal["sequential", "parallel"]
@@ -76,7 +76,8 @@ class ModelConfig:
     """Everything that fixes a decoder's shape and arithmetic.
 
     `family` is the Hugging Face `model_type` under which it is saved: "phi" (phi-1, 1.5, 2: one
-    LayerNorm feeds both branches), "phi3" (phi-3 onwards: fused qkv and gate-up), "llama".
+    LayerNorm feeds both branches), "phi3" (phi-3 onwards: fused qkv and gate-up), "llama",
+    "phimoe" (phi-3.5-MoE: `experts` > 0 SwiGLU experts, two of them active per token).
     `kv_heads` 0 means one per query head; `head_dim` 0 means hidden_size / heads. Lengths
     (`max_position`, `sliding_window`) are in tokens; with a window W a query sees the W latest
     tokens including itself. `rotary_fraction` of each head is rotated, the rest is position-free.
@@ -95,6 +96,9 @@ class ModelConfig:
     norm_eps: float = 1e-5
     activation: Activation = "silu_glu"
     gegelu_limit: float = 20.0
+    experts: int = 0
+    router_jitter: float = 0.01
+    input_jitter: float = 0.0
     attention_bias: bool = False
     mlp_bias: bool = False
     head_bias: bool = False
@@ -148,6 +152,14 @@ class ModelConfig:
             self.rotary_fraction,
             f"such that int(head_dim * rotary_fraction) is even and positive, not {self.rotary_dim}",
         )
+        _require(
+            self.experts == 0 or (self.experts > 1 and self.activation == "silu_glu" and not self.mlp_bias),
+            "experts",
+            self.experts,
+            "0, or at least 2 with activation 'silu_glu' and no mlp_bias",
+        )
+        _require(0.0 <= self.input_jitter < 1.0, "input_jitter", self.input_jitter, "in [0, 1)")
+        _require(self.router_jitter >= 0.0, "router_jitter", self.router_jitter, "zero or positive")
         _require(self.rope_theta > 0, "rope_theta", self.rope_theta, "positive")
         _require(self.norm_eps > 0, "norm_eps", self.norm_eps, "positive")
         _require(self.init_std >= 0, "init_std", self.init_std, "zero or positive")
@@ -186,7 +198,8 @@ class ModelConfig:
         """The exact number of parameters, tied tensors counted once.
 
         Per layer: (H + 2K) d h + H d h for attention, 3 h I (gated) or 2 h I for the MLP, the
-        norms (h each, 2h with bias) and the biases; plus V h for the embeddings, as much again
+        norms (h each, 2h with bias) and the biases; with experts the MLP that many times and h for
+        each expert's row of the router; plus V h for the embeddings, as much again
         for an untied head, and the final norm.
         """
         h, i = self.hidden_size, self.intermediate_size
@@ -196,6 +209,8 @@ class ModelConfig:
         attention = (queries + 2 * keys) * h + queries * h
         attention += (queries + 2 * keys + h) if self.attention_bias else 0
         mlp = up * h + i * h + ((up + h) if self.mlp_bias else 0)
+        if self.experts:
+            mlp = self.experts * (mlp + h)
         layer = attention + mlp + norm * (1 if self.block == "parallel" else 2)
         head = (0 if self.tied_embeddings else self.vocab_size * h) + (
             self.vocab_size if self.head_bias else 0

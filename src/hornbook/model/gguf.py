@@ -223,6 +223,10 @@ def save_gguf(
             f"GGUF kind {kind!r} cannot be written; choose one of {', '.join(get_args(Kind))}."
         )
     config = model.config
+    if config.family not in _ARCHITECTURE:
+        raise HornbookError(
+            f"GGUF export does not know the family {config.family!r}; it knows {', '.join(_ARCHITECTURE)}."
+        )
     config.to_hf()  # refuses what the architecture's arithmetic cannot express
     metadata = _metadata(config, kind, name) | tokenizer_metadata(tokenizer_folder, config.vocab_size)
     vocabulary = metadata["tokenizer.ggml.tokens"].value

@@ -36,6 +36,17 @@ def tensor_map(config: ModelConfig) -> dict[str, list[Piece]]:
             "mlp.up_proj": [("mlp.fc1", inner)],
             "mlp.down_proj": [("mlp.fc2", config.hidden_size)],
         }
+    elif config.family == "phimoe":
+        experts = [f"block_sparse_moe.experts.{e}" for e in range(config.experts)]
+        layer = {
+            "attention_norm": [("input_layernorm", config.hidden_size)],
+            "attention.qkv_proj": [(f"self_attn.{name}", rows) for name, rows in qkv],
+            "attention.o_proj": [("self_attn.o_proj", config.hidden_size)],
+            "mlp_norm": [("post_attention_layernorm", config.hidden_size)],
+            "mlp.router": [("block_sparse_moe.gate", config.experts)],
+            "mlp.gate_up_proj": [(f"{expert}.{part}", inner) for expert in experts for part in ("w1", "w3")],
+            "mlp.down_proj": [(f"{expert}.w2", config.hidden_size) for expert in experts],
+        }
     else:
         fused = config.family == "phi3"
         layer = {

@@ -6,17 +6,29 @@ from typing import Any
 from hornbook.errors import HornbookError
 from hornbook.model.config import Activation, LongRope, ModelConfig, Multipliers
 
-ARCHITECTURES = {"phi": "PhiForCausalLM", "phi3": "Phi3ForCausalLM", "llama": "LlamaForCausalLM"}
+ARCHITECTURES = {
+    "phi": "PhiForCausalLM",
+    "phi3": "Phi3ForCausalLM",
+    "llama": "LlamaForCausalLM",
+    "phimoe": "PhimoeForCausalLM",
+}
 
 # The partial rotary factor a family has when its config.json does not say (class defaults).
-_ROTARY_DEFAULT = {"phi": 0.5, "phi3": 1.0, "llama": 1.0}
-_EPS_KEY = {"phi": "layer_norm_eps", "phi3": "rms_norm_eps", "llama": "rms_norm_eps"}
-_EPS_DEFAULT = {"phi": 1e-5, "phi3": 1e-5, "llama": 1e-6}
-_POSITION_DEFAULT = {"phi": 2048, "phi3": 4096, "llama": 2048}
+_ROTARY_DEFAULT = {"phi": 0.5, "phi3": 1.0, "llama": 1.0, "phimoe": 1.0}
+_THETA_DEFAULT = {"phi": 1e4, "phi3": 1e4, "llama": 1e4, "phimoe": 1e6}
+_EPS_KEY = {
+    "phi": "layer_norm_eps",
+    "phi3": "rms_norm_eps",
+    "llama": "rms_norm_eps",
+    "phimoe": "rms_norm_eps",
+}
+_EPS_DEFAULT = {"phi": 1e-5, "phi3": 1e-5, "llama": 1e-6, "phimoe": 1e-5}
+_POSITION_DEFAULT = {"phi": 2048, "phi3": 4096, "llama": 2048, "phimoe": 131072}
 _ACTIVATIONS: dict[str, dict[str, Activation]] = {
     "phi": {"gelu_new": "gelu_new"},
     "phi3": {"silu": "silu_glu", "swish": "silu_glu"},
     "llama": {"silu": "silu_glu", "swish": "silu_glu"},
+    "phimoe": {"silu": "silu_glu", "swish": "silu_glu"},
 }
 _REQUIRED = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 
@@ -40,6 +52,10 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
         raise HornbookError(
             "config.json asks for qk_layernorm, which no released phi uses and this version lacks."
         )
+    if kind == "phimoe" and config.get("num_experts_per_tok", 2) != 2:
+        raise HornbookError(
+            "config.json asks for another number of experts per token than 2, which phimoe routes to."
+        )
     act = config.get("hidden_act", "gelu_new" if kind == "phi" else "silu")
     if act not in _ACTIVATIONS[kind]:
         known = ", ".join(_ACTIVATIONS[kind])
@@ -62,18 +78,21 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
         head_dim=config.get("head_dim") or 0,
         intermediate_size=config["intermediate_size"],
         block="parallel" if is_phi else "sequential",
-        norm="layernorm" if is_phi else "rmsnorm",
+        norm="layernorm" if kind in ("phi", "phimoe") else "rmsnorm",
         norm_eps=config.get(_EPS_KEY[kind], _EPS_DEFAULT[kind]),
         activation=_ACTIVATIONS[kind][act],
+        experts=config.get("num_local_experts", 16) if kind == "phimoe" else 0,
+        router_jitter=config.get("router_jitter_noise", 0.01),
+        input_jitter=config.get("input_jitter_noise", 0.0) if kind == "phimoe" else 0.0,
         attention_bias=is_phi or bool(config.get("attention_bias", False)),
         mlp_bias=is_phi or bool(config.get("mlp_bias", False)),
         head_bias=is_phi or bool(config.get("lm_head_bias", False)),
         tied_embeddings=bool(config.get("tie_word_embeddings", False)),
-        rope_theta=float(10_000.0 if theta is None else theta),
+        rope_theta=float(_THETA_DEFAULT[kind] if theta is None else theta),
         rotary_fraction=float(_ROTARY_DEFAULT[kind] if rotary is None else rotary),
         long_rope=_long_rope(rope, config, max_position),
         max_position=max_position,
-        sliding_window=config.get("sliding_window") if kind == "phi3" else None,
+        sliding_window=config.get("sliding_window") if kind in ("phi3", "phimoe") else None,
         embedding_dropout=config.get("embd_pdrop") or 0.0,
         residual_dropout=config.get("resid_pdrop") or 0.0,
         attention_dropout=config.get("attention_dropout") or 0.0,
@@ -161,6 +180,17 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     if config.family == "phi":
         return out | {"qk_layernorm": False}
     rope = config.long_rope
+    if config.family == "phimoe":
+        del out["partial_rotary_factor"], out["embd_pdrop"], out["resid_pdrop"]
+        out |= {
+            "attention_bias": config.attention_bias,
+            "lm_head_bias": config.head_bias,
+            "num_local_experts": config.experts,
+            "num_experts_per_tok": 2,
+            "router_jitter_noise": config.router_jitter,
+            "input_jitter_noise": config.input_jitter,
+            "router_aux_loss_coef": 0.0,
+        }
     original = config.max_position if rope is None else rope.original_max_position
     out |= {"sliding_window": config.sliding_window, "original_max_position_embeddings": original}
     if config.head_dim * config.heads != config.hidden_size:
@@ -193,8 +223,20 @@ def _check_expressible(config: ModelConfig) -> None:
             "sliding_window": None,
             "head_dim": config.hidden_size // config.heads,
         }
+    elif config.family == "phimoe":
+        expected |= {
+            "block": "sequential",
+            "norm": "layernorm",
+            "activation": "silu_glu",
+            "mlp_bias": False,
+            "rotary_fraction": 1.0,
+            "embedding_dropout": 0.0,
+            "residual_dropout": 0.0,
+        }
     else:
         expected |= {"block": "sequential", "norm": "rmsnorm", "activation": "silu_glu", "head_bias": False}
+    if config.family != "phimoe":
+        expected["experts"] = 0
     if config.family == "phi3":
         expected |= {"attention_bias": False, "mlp_bias": False}
     if config.family == "llama":

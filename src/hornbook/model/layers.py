@@ -8,6 +8,7 @@ from hornbook.model.attention import Visible, attend
 from hornbook.model.block_attention import attend_in_blocks
 from hornbook.model.cache import Cache
 from hornbook.model.config import GATED, ModelConfig
+from hornbook.model.moe import SparseMLP
 from hornbook.model.rope import rotate
 
 
@@ -156,7 +157,7 @@ class Block(nn.Module):
         self.attention = Attention(config, layer)
         if not self.parallel:
             self.mlp_norm = make_norm(config)
-        self.mlp = MLP(config)
+        self.mlp = SparseMLP(config, Linear) if config.experts else MLP(config)
 
     def _branch(self, x: Tensor) -> Tensor:
         if self.multiplier != 1.0:

@@ -126,6 +126,29 @@ def _phi4_mini() -> ModelConfig:
     )
 
 
+def _phi35_moe() -> ModelConfig:
+    """Without its LongRoPE lists, which are not in print: for plans and as a shape, up to 4096 tokens."""
+    return ModelConfig(
+        family="phimoe",
+        vocab_size=32064,
+        hidden_size=4096,
+        layers=32,
+        heads=32,
+        kv_heads=8,
+        intermediate_size=6400,
+        norm="layernorm",
+        attention_bias=True,
+        head_bias=True,
+        experts=16,
+        input_jitter=0.01,
+        max_position=131072,
+        sliding_window=131072,
+        bos_id=1,
+        eos_ids=(32000, 32001, 32007),
+        pad_id=32000,
+    )
+
+
 def _smollm2_135m() -> ModelConfig:
     return ModelConfig(
         family="llama",
@@ -211,6 +234,7 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
         ids=(100257, (100257, 100265), 100257),
     ),
     "phi-4-mini": _phi4_mini,
+    "phi-3.5-moe": _phi35_moe,
     "smollm2-135m": _smollm2_135m,
     "student-1m": lambda: student(hidden_size=128, layers=3, vocab_size=2048),
     "student-4m": lambda: student(hidden_size=192, layers=6, vocab_size=4096),

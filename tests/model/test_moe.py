@@ -1,0 +1,48 @@
+"""SparseMixer-v2 against golden values, the sampling rule, and the softmax gradient it stands for."""
+
+import pytest
+import torch
+
+from hornbook.model.moe import sparse_mixer
+
+
+@pytest.mark.parametrize(
+    ("scores", "experts", "gates"),
+    [
+        ((2.00, 1.97, 1.0, -0.5), (0, 1), (0.5074994375506203, 1.0)),
+        ((2.00, 1.97, 1.95, -0.5), (0, 1), (0.5074994375506203, 0.5049998333399998)),
+        ((-1.00, -1.01, -3.0, -0.99), (3, 0), (0.3366721665289847, 0.502499979166875)),
+    ],
+)
+def test_golden_values_in_evaluation(scores, experts, gates):
+    got, chosen = sparse_mixer(torch.tensor([scores], dtype=torch.float64), jitter=0.01, training=False)
+    assert tuple(chosen[0].tolist()) == experts
+    assert got[0].tolist() == pytest.approx(gates, abs=1e-12)
+
+
+def test_training_samples_survivors_and_shrinks_only_runners_up():
+    torch.manual_seed(0)
+    scores = torch.tensor([[2.00, 1.97, 1.95, -0.5]], dtype=torch.float64).expand(20_000, -1)
+    gates, chosen = sparse_mixer(scores, jitter=0.01, training=True)
+    soft = scores[0, :2].softmax(-1)  # 1.95 is 2.5 % off the best, further than 2 * jitter
+    share = torch.bincount(chosen[:, 0], minlength=4).double() / 20_000
+    assert share[: len(soft)].tolist() == pytest.approx(soft.tolist(), abs=0.015)
+    assert not (chosen[:, 0] == chosen[:, 1]).any()
+    ratio = gates[:, 0] / soft[chosen[:, 0]]
+    assert torch.allclose(ratio[chosen[:, 0] == 0], torch.ones((), dtype=torch.float64))
+    shrunk = ratio[chosen[:, 0] != 0] < 0.5
+    assert torch.allclose(ratio[chosen[:, 0] != 0][shrunk], torch.tensor(0.3333, dtype=torch.float64))
+    assert shrunk.double().mean().item() == pytest.approx(0.75, abs=0.02)
+
+
+def test_gradient_is_the_softmax_row_of_the_unscaled_gate():
+    torch.manual_seed(1)
+    scores = (1 + 0.01 * torch.rand(200, 5, dtype=torch.float64)).requires_grad_()
+    gates, chosen = sparse_mixer(scores, jitter=0.01, training=True)
+    upstream = torch.randn(200, 2, dtype=torch.float64)
+    (gates * upstream).sum().backward()
+    plain = scores.detach().clone().requires_grad_()
+    first = plain.softmax(-1).gather(-1, chosen[:, :1])
+    rest = plain.scatter(-1, chosen[:, :1], -torch.inf).softmax(-1).gather(-1, chosen[:, 1:])
+    (torch.cat([first, rest], -1) * upstream).sum().backward()
+    torch.testing.assert_close(scores.grad, plain.grad)
