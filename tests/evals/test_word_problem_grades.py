@@ -4,6 +4,7 @@ import pytest
 
 from hornbook.errors import HornbookError
 from hornbook.evals.word_problems import evaluate, extract_program, grade, same_number
+from hornbook.sandbox import Limits
 from hornbook.synth.word_problems import Teacher, problem_rows, substitute
 
 ROWS = list(problem_rows(31, 60, held_out=True))
@@ -43,7 +44,9 @@ def test_texts_without_a_program_count_as_wrong() -> None:
 
 
 def test_endless_loops_end() -> None:
-    score = grade(["def solution():\n    while True:\n        pass"], ROWS[:1])
+    score = grade(
+        ["def solution():\n    while True:\n        pass"], ROWS[:1], limits=Limits(cpu_seconds=0.3)
+    )
     assert score.accuracy == 0.0
     assert set(score.reasons) <= {"cpu_limit", "wall_limit"}
 

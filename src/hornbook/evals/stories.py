@@ -17,7 +17,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hornbook.errors import HornbookError
-from hornbook.evals.story_language import PLAIN_ORDER, ROLE_ORDER, Cast, patterns, teacher_patterns, tokens
+from hornbook.evals.story_language import (
+    PLAIN_ORDER,
+    ROLE_ORDER,
+    Cast,
+    fold,
+    patterns,
+    teacher_patterns,
+    tokens,
+)
 from hornbook.lab.statistics import Interval, bootstrap_interval, wilson_interval
 from hornbook.synth import lexicon
 from hornbook.synth.diversity import distinct, ngrams, rouge_precision
@@ -53,8 +61,9 @@ def grade_story(text: str, plan: StoryPlan | Mapping[str, Any] | None = None) ->
     parts = sentences(text.strip())
     bad_sentences = 0
     for sentence in parts:
+        folded = fold(tokens(sentence))
         form = form_faults(sentence)
-        strange = not plain.issuperset(patterns(sentence, cast, roles=False, order=PLAIN_ORDER))
+        strange = not plain.issuperset(patterns(folded, cast, roles=False, order=PLAIN_ORDER))
         faults.extend(("grammar: " + fault, sentence) for fault in form)
         if strange and not form:
             faults.append(("grammar: unknown pattern", sentence))
@@ -62,7 +71,7 @@ def grade_story(text: str, plan: StoryPlan | Mapping[str, Any] | None = None) ->
         world = world_faults(sentence, cast)
         faults.extend(("world: " + fault, sentence) for fault in world)
         if not (strange or form or world) and not role.issuperset(
-            patterns(sentence, cast, roles=True, order=ROLE_ORDER)
+            patterns(folded, cast, roles=True, order=ROLE_ORDER)
         ):
             faults.append(("world: who did what", sentence))
     grams = ngrams(text, 4)

@@ -95,6 +95,17 @@ def pick(rng: Random, items: Sequence[_Item]) -> _Item:
     return items[int(rng.random() * len(items))]
 
 
+def weighted(rng: Random, shares: Iterable[tuple[_Item, float]]) -> _Item:
+    """One item, as often as its share says; shares need not add up to 1."""
+    items = tuple(shares)
+    draw = rng.random() * sum(share for _, share in items)
+    for item, share in items:
+        draw -= share
+        if draw < 0:
+            return item
+    return items[-1][0]
+
+
 def _parse(tokens: list[str], at: int, source: str) -> tuple[_Sequence, int]:
     parts: _Sequence = []
     while at < len(tokens):

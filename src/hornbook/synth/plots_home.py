@@ -248,7 +248,7 @@ LONELY: Plot = {
 
 MEND: Plot = {
     "start": (
-        "{A} had {ao}. It was very [old|dear] to everyone, and {H} [knew that|was allowed to look at it].",
+        "{A} had {ao}. It was very dear to everyone, and {H} [knew that|was allowed to look at it].",
         "In the house of {A} there was {ao}. {H} and {F} liked it very much.",
     ),
     "event": (

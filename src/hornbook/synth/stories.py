@@ -30,11 +30,11 @@ _VARY = {
     r" walked ": " [walked|went] ",
     r"\beveryone\b": "[everyone|everybody]",
     r"\bnobody\b": "[nobody|no one]",
-    r" could not ": " [could not|was not able to] ",
+    r"(\{H\}|\{he\}|\{He\}|\{F\}|\bit|\bIt) could not ": r"\1 [could not|was not able to] ",
     r" thought of ": " [thought of|remembered] ",
     r" went home\b": " [went|walked|came] home",
     r" for a while": " for a [while|little while|long while]",
-    r" together\.": " [together|side by side].",
+    r" worked together\.": " worked [together|side by side].",
     r" gave the ": " [gave|handed] the ",
     r" hugged ": " [hugged|kissed|squeezed] ",
     r"\{H\} learned": "[{H} learned|That day, {H} learned|So {H} learned|And {H} learned]",
@@ -91,7 +91,7 @@ OPENING = Phrases(
 FRIEND = Phrases(
     (
         "{His} best friend was {a_fkind} named {F}.",
-        "{He} had a friend [named|called] {F}, {a_fkind} who [laughed a lot|knew much|was always hungry].",
+        "{He} had a friend [named|called] {F}, {a_fkind} who [laughed a lot|knew songs|was always hungry].",
         "{His} friend {F}, {a_fkind}, lived [next door|close by|on the other side of the road].",
         "{He} often played with {F}, {a_fkind} from [next door|the same street|the village].",
     )

@@ -14,7 +14,7 @@ from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.synth import lexicon, problem_steps
-from hornbook.synth.phrase import Phrases, pick, sentence_case
+from hornbook.synth.phrase import Phrases, pick, sentence_case, weighted
 from hornbook.synth.problem_words import CONTAINERS, DISTRACTORS, SCENES, WORDINGS, Scene
 from hornbook.synth.stories import meta, rng_for
 
@@ -199,8 +199,8 @@ def break_program(program: str, rng: Random) -> str:
 def _draw_skeleton(rng: Random, held_out: bool) -> tuple[str, ...]:
     table = problem_steps.skeletons(held_out)
     while True:
-        family = _weighted(rng, _FAMILY_SHARE)
-        changes = _weighted(rng, tuple(enumerate(_CHANGES_SHARE)))
+        family = weighted(rng, _FAMILY_SHARE)
+        changes = weighted(rng, enumerate(_CHANGES_SHARE))
         choices = table.get((family, changes))
         if choices:
             return pick(rng, choices)
@@ -218,15 +218,6 @@ def _draw_twice(skeleton: tuple[str, ...], rng: Random) -> Any:
         elif drawn[1] != found[0][1]:
             return found[0], drawn
     return None
-
-
-def _weighted(rng: Random, shares: tuple[tuple[Any, float], ...]) -> Any:
-    draw = rng.random()
-    for value, share in shares:
-        draw -= share
-        if draw < 0:
-            return value
-    return shares[-1][0]
 
 
 @cache

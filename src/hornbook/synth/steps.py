@@ -1,0 +1,362 @@
+"""Steps that write corpora: each is seeded, checked, and says what was kept and why the rest was not.
+
+With the simulated teacher the truth is known: every program is run in the sandbox and compared with the
+plan, also under a second number assignment. With a real teacher the texts pass the checks of `taught`.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hornbook.data.corpus import CorpusWriter
+from hornbook.errors import HornbookError
+from hornbook.lab.step import Estimate, StepContext, step
+from hornbook.lm.base import LanguageModel
+from hornbook.sandbox import Job, run_many
+from hornbook.synth import (
+    dialogue,
+    exercises,
+    preferences,
+    prompts,
+    stories,
+    taught,
+    textbooks,
+    word_problems,
+)
+from hornbook.synth.diversity import diversity, words
+from hornbook.synth.teacher import Assignment, is_small_embedded, open_teacher, write_taught
+
+CHUNK = 1000
+DIVERSITY_SAMPLE = 4000
+Row = dict[str, Any]
+Fault = Callable[[list[Row]], list[str]]
+"""For a chunk of rows, one reason each why it is removed; empty: it is kept."""
+
+
+def _estimate(rows_a_second: float, bytes_a_row: int) -> Callable[..., Estimate]:
+    def estimate(**inputs: Any) -> Estimate:
+        rows = int(inputs["rows"])
+        return Estimate(seconds=2 + rows / rows_a_second, memory_bytes=3e8, disk_bytes=rows * bytes_a_row)
+
+    return estimate
+
+
+def _no_fault(rows: list[Row]) -> list[str]:
+    return [""] * len(rows)
+
+
+def _programs_hold(rows: list[Row]) -> list[str]:
+    """Run each program under both number assignments and compare with the plan."""
+    jobs: list[Job] = []
+    metas = [json.loads(row["meta"]) for row in rows]
+    for meta in metas:
+        program = meta["program"]
+        jobs.append(Job(source=program, entry="solution"))
+        other = word_problems.substitute(program, tuple(meta["numbers"]), tuple(meta["second_numbers"]))
+        jobs.append(Job(source=other, entry="solution"))
+    outcomes = run_many(jobs)
+    reasons = []
+    for at, meta in enumerate(metas):
+        first, second = outcomes[2 * at], outcomes[2 * at + 1]
+        if not first.ok:
+            reasons.append("program does not run")
+        elif first.value != meta["answer"]:
+            reasons.append("program gives another number than the plan")
+        elif not second.ok or second.value != meta["second_answer"]:
+            reasons.append("program fails under the second numbers")
+        else:
+            reasons.append("")
+    return reasons
+
+
+def _programs_run(rows: list[Row]) -> list[str]:
+    """For a noisy teacher, as in TinyGSM: keep what runs and returns a number, right or wrong."""
+    outcomes = run_many([Job(source=json.loads(row["meta"])["program"], entry="solution") for row in rows])
+    return ["" if outcome.ok else "program does not run" for outcome in outcomes]
+
+
+def _exercises_hold(rows: list[Row]) -> list[str]:
+    """Run each function on its hidden cases."""
+    jobs: list[Job] = []
+    truths: list[list[Any]] = []
+    for row in rows:
+        meta = json.loads(row["meta"])
+        truths.append([truth for _, truth in meta["cases"]])
+        jobs += [Job(source=row["text"], entry=meta["name"], args=(value,)) for value, _ in meta["cases"]]
+    outcomes = iter(run_many(jobs))
+    reasons = []
+    for cases in truths:
+        results = [next(outcomes) for _ in cases]
+        right = all(o.ok and o.value == truth for o, truth in zip(results, cases))
+        reasons.append("" if right else "function fails its cases")
+    return reasons
+
+
+def _text(row: Row) -> str:
+    if "text" in row:
+        return str(row["text"])
+    if "chosen" in row:
+        return f"{row['messages'][-1]['content']}\n{row['chosen']}"
+    return "\n".join(message["content"] for message in row["messages"])
+
+
+def _write(
+    ctx: StepContext,
+    rows: Iterable[Row],
+    *,
+    total: int,
+    schema: str,
+    lineage: Mapping[str, Any],
+    fault: Fault = _no_fault,
+    drop_repeats: bool = True,
+    removed: list[Row] | None = None,
+) -> dict[str, Any]:
+    """Check rows chunk by chunk, write the corpus, and keep what was removed with its reason."""
+    if total < 1:
+        raise HornbookError(f"rows is {total}; a corpus has at least 1 row.")
+    progress = ctx.progress(total, "rows")
+    reasons: dict[str, int] = {}
+    removed = [] if removed is None else removed
+    for row in removed:
+        reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+    seen: set[str] = set()
+    sample: list[str] = []
+    count = words_kept = checked = passed = 0
+    source = iter(rows)
+    with CorpusWriter(ctx.folder, schema, lineage=dict(lineage)) as writer:
+        while chunk := list(islice(source, CHUNK)):
+            keep = []
+            for row, reason in zip(chunk, fault(chunk)):
+                checked += 1
+                passed += not reason
+                text = _text(row)
+                if not reason and drop_repeats:
+                    reason = "exact repeat" if text in seen else ""
+                    seen.add(text)
+                if reason:
+                    reasons[reason] = reasons.get(reason, 0) + 1
+                    removed.append({"reason": reason, **row})
+                    continue
+                keep.append(row)
+                words_kept += len(words(text))
+                if len(sample) < DIVERSITY_SAMPLE:
+                    sample.append(text)
+            writer.write_rows(keep)
+            count += len(keep)
+            progress.advance(len(chunk))
+        if not count:
+            raise HornbookError(
+                f"{ctx.name}: none of {checked + len(removed)} rows passed the checks "
+                f"({', '.join(f'{reason}: {n}' for reason, n in reasons.items())}). Look at the teacher."
+            )
+    if removed:
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in removed)
+        Path(ctx.folder, "removed.jsonl").write_text(lines, encoding="utf-8")
+    facts: dict[str, Any] = {
+        "rows": count,
+        "asked": total,
+        "words": words_kept,
+        "removed": reasons,
+        "pass_rate": passed / checked if checked else None,
+        **lineage,
+    }
+    if len(sample) > 1:
+        facts["diversity"] = diversity(sample)
+    return facts
+
+
+def _taught(
+    ctx: StepContext, teacher: LanguageModel, assignments: list[Assignment]
+) -> tuple[list[Row], list[Row], dict[str, Any]]:
+    """Rows, removed rows with reasons, and counts of a real teacher's work."""
+    progress = ctx.progress(len(assignments), "texts", teacher.identity)
+    rows: list[Row] = []
+    removed: list[Row] = []
+    corrected = 0
+    for written in write_taught(teacher, assignments, progress=progress):
+        if written.row is not None:
+            rows.append(written.row)
+            corrected += written.corrected
+        else:
+            removed.append({"reason": written.problem, "id": written.assignment.id, "text": written.text})
+    return rows, removed, {"teacher": teacher.identity, "corrected": corrected}
+
+
+def _not_by_the_small_one(teacher: LanguageModel, what: str) -> None:
+    if is_small_embedded(teacher):
+        raise HornbookError(
+            f"SmolLM2-135M does not write {what}: it was measured at or below chance there. "
+            f'Use --teacher simulated or an endpoint such as "http://localhost:11434/v1#model".'
+        )
+
+
+def _check_rows(rows: int) -> None:
+    if rows < 1:
+        raise HornbookError(f"rows is {rows}; a corpus has at least 1 row.")
+
+
+@step(version=stories.VERSION, makes="corpus", estimate=_estimate(3000, 500))
+def write_stories(
+    ctx: StepContext,
+    *,
+    rows: int,
+    seed: int = 0,
+    teacher: str | LanguageModel = "simulated",
+    held_out: bool = False,
+) -> Mapping[str, Any]:
+    """Stories with a required word triple (TinyStories). Held out: word triples that training never has."""
+    _check_rows(rows)
+    model = open_teacher(teacher)
+    if isinstance(model, str):
+        lineage = {"writer": stories.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
+        made: Iterator[Row] = stories.story_rows(seed, rows, held_out=held_out)
+        return _write(ctx, made, total=rows, schema="documents", lineage=lineage)
+    kept, removed, counts = _taught(ctx, model, taught.story_assignments(seed, rows, held_out=held_out))
+    lineage = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, **counts}
+    return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+
+
+@step(version=word_problems.VERSION, makes="corpus", estimate=_estimate(1200, 700))
+def write_word_problems(
+    ctx: StepContext,
+    *,
+    rows: int,
+    seed: int = 0,
+    teacher: str | LanguageModel = "simulated",
+    held_out: bool = False,
+    wrong_share: float = 0.0,
+    broken_share: float = 0.0,
+) -> Mapping[str, Any]:
+    """Word problems with programs (TinyGSM). Held out: skeletons that training never has.
+
+    `wrong_share` and `broken_share` make the simulated teacher err, as TinyGSM's unchecked one does; then
+    only what does not run is removed. With 0 (the recipe) every program is compared with the plan.
+    """
+    _check_rows(rows)
+    model = open_teacher(teacher)
+    if isinstance(model, str):
+        noise = word_problems.Teacher(wrong_share=wrong_share, broken_share=broken_share)
+        lineage = {
+            "writer": word_problems.VERSION,
+            "seed": seed,
+            "teacher": model,
+            "held_out": held_out,
+            "wrong_share": wrong_share,
+            "broken_share": broken_share,
+        }
+        made: Iterator[Row] = word_problems.problem_rows(seed, rows, held_out=held_out, teacher=noise)
+        fault = _programs_run if wrong_share or broken_share else _programs_hold
+        return _write(ctx, made, total=rows, schema="documents", lineage=lineage, fault=fault)
+    _not_by_the_small_one(model, "word problems")
+    questions, removed, first = _taught(ctx, model, taught.question_assignments(seed, rows))
+    kept, more, second = _taught(ctx, model, taught.solution_assignments(questions, seed))
+    lineage = {
+        "writer": prompts.VERSION,
+        "seed": seed,
+        "teacher": second["teacher"],
+        "corrected": first["corrected"] + second["corrected"],
+        "held_out": held_out,
+    }
+    return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed + more)
+
+
+@step(version=textbooks.VERSION, makes="corpus", estimate=_estimate(5000, 500))
+def write_textbooks(
+    ctx: StepContext,
+    *,
+    rows: int,
+    seed: int = 0,
+    teacher: str | LanguageModel = "simulated",
+    held_out: bool = False,
+) -> Mapping[str, Any]:
+    """Textbook passages (phi-1); every printed output was computed by running the code shown."""
+    _check_rows(rows)
+    model = open_teacher(teacher)
+    if isinstance(model, str):
+        lineage = {"writer": textbooks.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
+        made: Iterator[Row] = textbooks.textbook_rows(seed, rows, held_out=held_out)
+        return _write(ctx, made, total=rows, schema="documents", lineage=lineage)
+    _not_by_the_small_one(model, "textbooks")
+    kept, removed, counts = _taught(ctx, model, taught.textbook_assignments(seed, rows))
+    lineage = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, **counts}
+    return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+
+
+@step(version=exercises.VERSION, makes="corpus", estimate=_estimate(900, 600))
+def write_exercises(
+    ctx: StepContext,
+    *,
+    rows: int,
+    seed: int = 0,
+    teacher: str | LanguageModel = "simulated",
+    held_out: bool = False,
+) -> Mapping[str, Any]:
+    """Function exercises (phi-1). Held out: compositions of operations that training never has."""
+    _check_rows(rows)
+    model = open_teacher(teacher)
+    if isinstance(model, str):
+        lineage = {"writer": exercises.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
+        made: Iterator[Row] = exercises.exercise_rows(seed, rows, held_out=held_out)
+        return _write(ctx, made, total=rows, schema="documents", lineage=lineage, fault=_exercises_hold)
+    _not_by_the_small_one(model, "exercises")
+    kept, removed, counts = _taught(ctx, model, taught.exercise_assignments(seed, rows))
+    lineage = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, **counts}
+    return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+
+
+@step(version=dialogue.VERSION, makes="corpus", estimate=_estimate(4000, 700))
+def write_dialogue(
+    ctx: StepContext,
+    *,
+    rows: int,
+    seed: int = 0,
+    teacher: str | LanguageModel = "simulated",
+    held_out: bool = False,
+    shares: Mapping[str, float] | None = None,
+    taught_share: float = 0.05,
+) -> Mapping[str, Any]:
+    """Conversations on everything, refusals for the policy among them (phi-3 section 2, post-training).
+
+    `shares` (see `dialogue.SHARES`) weighs the kinds. A real teacher writes `taught_share` of the rows as
+    small talk; what must be true or keep the policy stays with the simulated one.
+    """
+    _check_rows(rows)
+    model = open_teacher(teacher)
+    weights = dict(shares) if shares is not None else dict(dialogue.SHARES)
+    lineage: dict[str, Any] = {
+        "writer": dialogue.VERSION,
+        "seed": seed,
+        "teacher": "simulated",
+        "held_out": held_out,
+        "shares": weights,
+    }
+    if isinstance(model, str):
+        made: Iterable[Row] = dialogue.dialogue_rows(seed, rows, held_out=held_out, shares=weights)
+        return _write(ctx, made, total=rows, schema="conversations", lineage=lineage, drop_repeats=False)
+    talks = max(1, round(rows * taught_share))
+    kept, removed, counts = _taught(ctx, model, taught.smalltalk_assignments(seed, talks))
+    rest = dialogue.dialogue_rows(seed, rows - len(kept), held_out=held_out, shares=weights)
+    lineage |= counts
+    return _write(
+        ctx,
+        [*kept, *rest],
+        total=rows,
+        schema="conversations",
+        lineage=lineage,
+        drop_repeats=False,
+        removed=removed,
+    )
+
+
+@step(version=preferences.VERSION, makes="corpus", estimate=_estimate(4000, 600))
+def write_preferences(
+    ctx: StepContext, *, rows: int, seed: int = 0, shares: Mapping[str, float] | None = None
+) -> Mapping[str, Any]:
+    """Preference pairs whose preference is verified (see `preferences`)."""
+    _check_rows(rows)
+    weights = dict(shares) if shares is not None else dict(preferences.SHARES)
+    lineage = {"writer": preferences.VERSION, "seed": seed, "teacher": "simulated", "shares": weights}
+    made: Iterator[Row] = preferences.preference_rows(seed, rows, shares=weights)
+    return _write(ctx, made, total=rows, schema="preferences", lineage=lineage)

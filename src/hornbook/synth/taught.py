@@ -1,0 +1,229 @@
+# ruff: noqa: E501
+"""Assignments for a real teacher: the plans of the simulated writers, rendered as prompts, with their checks.
+
+The row a check returns has the same columns and lineage as a simulated one; `meta.verified` says what was
+verified: nothing but form for stories, "runs" for programs (their truth is not known), examples for exercises.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from hornbook.lm.parse import extract_code
+from hornbook.sandbox import Job, run_many
+from hornbook.synth import checks, prompts
+from hornbook.synth.concepts import CONCEPTS
+from hornbook.synth.lexicon import BOYS, GIRLS, PLACES, THINGS
+from hornbook.synth.phrase import pick, with_article
+from hornbook.synth.primitives import compositions
+from hornbook.synth.smalltalk import SMALLTALK
+from hornbook.synth.stories import meta, rng_for
+from hornbook.synth.teacher import Assignment
+from hornbook.synth.word_problems import write_problem
+from hornbook.synth.world import plan_story
+
+AUDIENCES = (
+    "a child of ten",
+    "a beginner",
+    "a teacher",
+    "a working programmer",
+    "a scientist from another field",
+)
+TONES = ("friendly", "plain", "playful", "precise")
+_EXAMPLE = re.compile(r">>> (.+)\n\s*(.+)")
+
+
+def _row(id: str, text: str, source: str, **more: Any) -> dict[str, Any]:
+    return {
+        "id": id,
+        "text": text,
+        "source": source,
+        "meta": meta(prompts.VERSION, more.pop("seed"), more.pop("index"), **more),
+    }
+
+
+def story_assignments(seed: int, rows: int, *, held_out: bool = False) -> list[Assignment]:
+    """TinyStories: a word triple and a random subset of features a prompt."""
+    out = []
+    for index in range(rows):
+        rng = rng_for(prompts.VERSION + "/story", seed, index, held_out)
+        plan = plan_story(rng, held_out=held_out)
+        features = "".join(prompts.FEATURES[name] + "\n" for name in plan.features)
+        prompt = prompts.STORY.format(
+            verb=plan.verb,
+            noun=plan.noun,
+            adjective=plan.adjective,
+            hero=plan.hero,
+            friend=plan.friend,
+            a_hero_kind=with_article(plan.hero_kind),
+            a_friend_kind=with_article(plan.friend_kind),
+            features=features,
+        )
+        name = f"taught-story-{seed}-{index}"
+
+        def check(
+            text: str, plan: Any = plan, name: str = name, index: int = index
+        ) -> tuple[dict[str, Any] | None, str]:
+            text = text.strip()
+            problem = checks.story_problem(text, plan.words)
+            if problem:
+                return None, problem
+            return _row(
+                name, text, "taught/stories", seed=seed, index=index, plan=plan.as_json(), verified="form"
+            ), ""
+
+        out.append(Assignment(id=name, prompt=prompt, check=check))
+    return out
+
+
+def question_assignments(seed: int, rows: int) -> list[Assignment]:
+    """TinyGSM, first of two steps: new questions from seed questions of the training skeletons."""
+    out = []
+    for index in range(rows):
+        rng = rng_for(prompts.VERSION + "/question", seed, index, False)
+        problem = write_problem(seed, index)
+        prompt = prompts.QUESTION.format(
+            seed_question=problem.question,
+            place=f"a {pick(rng, tuple(PLACES))}",
+            name=pick(rng, GIRLS + BOYS),
+        )
+        name = f"taught-question-{seed}-{index}"
+
+        def check(text: str, name: str = name, index: int = index) -> tuple[dict[str, Any] | None, str]:
+            text = " ".join(text.split())
+            problem = checks.question_problem(text)
+            return (
+                (None, problem)
+                if problem
+                else (_row(name, text, "taught/questions", seed=seed, index=index), "")
+            )
+
+        out.append(Assignment(id=name, prompt=prompt, check=check))
+    return out
+
+
+def solution_assignments(questions: Sequence[dict[str, Any]], seed: int) -> list[Assignment]:
+    """TinyGSM, second step: a program per question, kept when it runs and returns a number."""
+    out = []
+    for index, row in enumerate(questions):
+        question = str(row["text"])
+        name = str(row["id"]).replace("question", "problem")
+
+        def check(
+            text: str, question: str = question, name: str = name, index: int = index
+        ) -> tuple[dict[str, Any] | None, str]:
+            program = extract_code(text) or ""
+            problem = checks.program_problem(program, "solution")
+            if problem:
+                return None, problem
+            outcome = run_many([Job(source=program, entry="solution")])[0]
+            if not outcome.ok:
+                return (
+                    None,
+                    f"The program does not run: {outcome.stderr.strip().splitlines()[-1:] or outcome.status}.",
+                )
+            if isinstance(outcome.value, bool) or not isinstance(outcome.value, (int, float)):
+                return None, "The program does not return a number."
+            row = _row(
+                name, f"{question}\n{program}", "taught/word_problems", seed=seed, index=index,
+                question=question, program=program, value=outcome.value, verified="runs",
+            )  # fmt: skip
+            return row, ""
+
+        out.append(Assignment(id=name, prompt=prompts.SOLUTION.format(question=question), check=check))
+    return out
+
+
+def textbook_assignments(seed: int, rows: int) -> list[Assignment]:
+    """phi-1: topic x audience x tone, and a word that must occur."""
+    out = []
+    for index in range(rows):
+        rng = rng_for(prompts.VERSION + "/textbook", seed, index, False)
+        concept, noun = pick(rng, CONCEPTS), pick(rng, THINGS).noun
+        code = " Show one small Python example and what it prints." if concept.code else ""
+        prompt = prompts.TEXTBOOK.format(
+            concept=concept.name, audience=pick(rng, AUDIENCES), tone=pick(rng, TONES), noun=noun, code=code
+        )
+        name = f"taught-textbook-{seed}-{index}"
+
+        def check(
+            text: str, noun: str = noun, name: str = name, index: int = index, concept: str = concept.name
+        ) -> tuple[dict[str, Any] | None, str]:
+            text = text.strip()
+            missing = checks.missing_words(text, [noun])
+            problem = checks.length_problem(text, 40, 250) or checks.repetition_problem(text)
+            problem = problem or (f"The word {noun} is missing." if missing else "")
+            row = _row(
+                name, text, "taught/textbooks", seed=seed, index=index, concept=concept, verified="form"
+            )
+            return (None, problem) if problem else (row, "")
+
+        out.append(Assignment(id=name, prompt=prompt, check=check))
+    return out
+
+
+def exercise_assignments(seed: int, rows: int) -> list[Assignment]:
+    """phi-1: the function name is given; kept when the examples in its own docstring pass."""
+    out = []
+    for index in range(rows):
+        rng = rng_for(prompts.VERSION + "/exercise", seed, index, False)
+        function = "_then_".join(pick(rng, compositions(2, False)))
+        name = f"taught-exercise-{seed}-{index}"
+
+        def check(
+            text: str, function: str = function, name: str = name, index: int = index
+        ) -> tuple[dict[str, Any] | None, str]:
+            program = extract_code(text) or ""
+            problem = checks.program_problem(program, function) or examples_problem(program)
+            row = _row(
+                name, program, "taught/exercises", seed=seed, index=index, name=function, verified="examples"
+            )
+            return (None, problem) if problem else (row, "")
+
+        out.append(Assignment(id=name, prompt=prompts.EXERCISE.format(name=function), check=check))
+    return out
+
+
+def examples_problem(program: str) -> str:
+    """Whether the `>>>` examples of a program hold, run in the sandbox; empty if there are some and all do."""
+    examples = _EXAMPLE.findall(program)
+    if not examples:
+        return "The docstring has no example."
+    tests = "\n".join(
+        f"assert repr({call.strip()}) == {shown.strip()!r}, {call.strip()!r}" for call, shown in examples
+    )
+    outcome = run_many([f"{program}\n{tests}\n"], share=False)[0]
+    return "" if outcome.ok else "An example in the docstring is not what the function gives; correct it."
+
+
+def smalltalk_assignments(seed: int, rows: int) -> list[Assignment]:
+    """Small talk: the message is drawn, the answer is the teacher's."""
+    out = []
+    for index in range(rows):
+        rng = rng_for(prompts.VERSION + "/smalltalk", seed, index, False)
+        _, asks, _ = pick(rng, SMALLTALK)
+        message = asks.render(Random(rng.random()), {})
+        name = f"taught-smalltalk-{seed}-{index}"
+
+        def check(
+            text: str, message: str = message, name: str = name, index: int = index
+        ) -> tuple[dict[str, Any] | None, str]:
+            text = " ".join(text.split())
+            problem = checks.length_problem(text, 2, 60) or checks.language_problem(text)
+            messages = [{"role": "user", "content": message}, {"role": "assistant", "content": text}]
+            row = _row(name, text, "taught/smalltalk", seed=seed, index=index, verified="form")
+            del row["text"]
+            return (None, problem) if problem else ({**row, "messages": messages}, "")
+
+        out.append(Assignment(id=name, prompt=prompts.DIALOGUE.format(message=message), check=check))
+    return out
+
+
+ASSIGNMENTS: dict[str, Callable[[int, int], list[Assignment]]] = {
+    "stories": story_assignments,
+    "questions": question_assignments,
+    "textbooks": textbook_assignments,
+    "exercises": exercise_assignments,
+    "smalltalk": smalltalk_assignments,
+}
