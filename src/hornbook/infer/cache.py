@@ -96,6 +96,14 @@ class PromptCache(EngineCache):
         self.used += time
 
 
+def _keys(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros of `shape` (..., slots, d). In bf16 the slots lie side by side: the CPU's batched product
+    of few queries is twice as fast with such keys (measured; in fp32 it is slower)."""
+    if dtype is torch.bfloat16 and device.type == "cpu":
+        return torch.zeros((*shape[:-2], shape[-1], shape[-2]), dtype=dtype, device=device).transpose(-1, -2)
+    return torch.zeros(shape, dtype=dtype, device=device)
+
+
 class RowCache(EngineCache):
     """Rows being answered, aligned on the right: the next token of every row goes to the same slot.
 
@@ -121,10 +129,9 @@ class RowCache(EngineCache):
         rope_length: int,
     ) -> None:
         shape = (config.layers, rows, config.kv_heads, slots, config.head_dim)
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
+        self.keys, self.values = _keys(shape, dtype, device), torch.zeros(shape, dtype=dtype, device=device)
         shape = (config.layers, prompts, config.kv_heads, prompt_slots, config.head_dim)
-        self.prompt_keys = torch.zeros(shape, dtype=dtype, device=device)
+        self.prompt_keys = _keys(shape, dtype, device)
         self.prompt_values = torch.zeros(shape, dtype=dtype, device=device)
         self.start = torch.zeros(rows, dtype=torch.long)
         self.prompt_lengths = torch.zeros(prompts, dtype=torch.long)
@@ -200,7 +207,10 @@ class RowCache(EngineCache):
         keys = self.keys[layer, :rows, :, self._low : slot + time].flatten(0, 1)
         values = self.values[layer, :rows, :, self._low : slot + time].flatten(0, 1)
         q = (q * scale).to(keys.dtype)
-        own = torch.bmm(q.reshape(rows * kv, inner, size), keys.transpose(1, 2))
+        if inner == 1 and keys.dtype is torch.float32:  # matrix times vector is the faster way round
+            own = torch.bmm(keys, q.reshape(rows * kv, size, 1)).transpose(1, 2)
+        else:
+            own = torch.bmm(q.reshape(rows * kv, inner, size), keys.transpose(1, 2))
         if not self.width:
             weight = torch.softmax(self._masked(own, time), -1)
             return torch.bmm(weight, values).view(rows, heads, time, size)

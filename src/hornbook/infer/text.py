@@ -59,7 +59,7 @@ class StopFinder:
         """How many bytes can be shown now: later tokens cannot cut or complete them."""
         end = len(self.data)
         for s in self._stop:
-            for size in range(min(len(s) - 1, end), 0, -1):
+            for size in range(min(len(s) - 1, len(self.data)), 0, -1):
                 if self.data.endswith(s[:size]):
                     end = min(end, len(self.data) - size)
                     break
