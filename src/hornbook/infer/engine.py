@@ -82,7 +82,8 @@ class Engine:
         self.weights = resolve(weights, self.device)
         with torch.inference_mode():
             self.model = ReadyDecoder(model, self.weights)
-        self.cache_dtype = self.model.dtype
+        # Batched products of few queries are slower in bf16 than in fp32 on a CPU (measured).
+        self.cache_dtype = torch.float32 if self.device.type == "cpu" else self.model.dtype
         self.max_rows = max_rows
         self._pieces = None if tokenizer is None else Pieces(tokenizer)
         self.stop_tokens = frozenset(_default_stops(model, tokenizer) if stop_tokens is None else stop_tokens)

@@ -115,7 +115,7 @@ class EngineAttention(nn.Module):
             self.layer, turned[:, :heads], turned[:, heads:], qkv[:, heads + kv :], self.scale
         )
         if time == 1:
-            mixed = mixed.view(rows, 1, heads * self.head_dim)
+            mixed = mixed.reshape(rows, 1, heads * self.head_dim)
         else:
             mixed = mixed.transpose(1, 2).reshape(rows, time, heads * self.head_dim)
         out: Tensor = self.o_proj(mixed.to(x.dtype))
