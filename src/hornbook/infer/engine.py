@@ -100,6 +100,7 @@ class Engine:
         samples: int = 1,
         *,
         stop_tokens: Sequence[int] | None = None,
+        numbers: Sequence[Sequence[int]] | None = None,
         cancel: Callable[[], bool] | None = None,
         on_finish: Callable[[int, int, Generation], None] | None = None,
     ) -> list[list[Generation]]:
@@ -110,6 +111,8 @@ class Engine:
             sampling: one for all or one for each prompt; default `Sampling()`.
             samples: answers a prompt; they share the prompt's cache and differ in their noise.
             stop_tokens: ids that end an answer, instead of the engine's.
+            numbers: for each prompt the numbers of its samples, 0, 1, ... by default. With a seed, sample
+                number i of a prompt is always the same text, whichever others are drawn with it.
             cancel: asked before every step; once true, what is unfinished ends as "cancelled".
             on_finish: called with (prompt, sample, generation) as answers finish.
 
@@ -120,6 +123,10 @@ class Engine:
         if samples < 1:
             raise HornbookError(f"samples is {samples}; it must be at least 1.")
         works = self._works(prompts, sampling, samples, stop_tokens)
+        if numbers is not None:
+            for work, own in zip(works, numbers, strict=True):
+                for answer, number in zip(work.answers, own, strict=True):
+                    answer.sample = number
         results: dict[int, list[Generation]] = {}
         for part in self._same_rope(works):
             scheduler = self._scheduler(part, samples)

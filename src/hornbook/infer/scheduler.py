@@ -158,7 +158,7 @@ class Scheduler:
         answer = work.answers[work.started]
         if work.sampling.stop and self.pieces is not None:
             answer.finder = StopFinder(self.pieces, work.sampling.stop)
-        key = row_key(work.sampling.seed, work.prompt, work.started)
+        key = row_key(work.sampling.seed, work.prompt, answer.sample)
         self.settings.place(row, work.sampling, key, work.prompt)
         self.rows[row] = answer
         work.started += 1

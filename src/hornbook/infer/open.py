@@ -1,0 +1,78 @@
+"""`open_model(spec)`: any model by one word or path."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from hornbook.data.tokenizer import Tokenizer
+from hornbook.errors import HornbookError
+from hornbook.infer.language_model import LocalModel
+from hornbook.infer.packed import Weights
+from hornbook.lm.base import LanguageModel
+
+ACCEPTED = (
+    "a checkpoint folder (with config.json), a .gguf file, 'smollm2' (the embedded SmolLM2-135M-Instruct) "
+    "or an OpenAI-compatible endpoint as http://host:port/v1#model"
+)
+
+
+def open_model(
+    spec: str | Path,
+    *,
+    weights: Weights = "auto",
+    max_rows: int = 64,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> LanguageModel:
+    """The model that `spec` names: see `ACCEPTED`.
+
+    weights, max_rows: of local models (see `Engine`). say: told what takes long (a first download).
+
+    Raises:
+        HornbookError: nothing is there by that name; the message lists what is accepted.
+    """
+    text = str(spec)
+    if text.startswith(("http://", "https://")):
+        from hornbook.lm.endpoint import EndpointModel
+
+        return EndpointModel.from_spec(text)
+    return open_local(spec, weights=weights, max_rows=max_rows, say=say)
+
+
+def open_local(
+    spec: str | Path,
+    *,
+    weights: Weights = "auto",
+    max_rows: int = 64,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> LocalModel:
+    """As `open_model`, for what runs on this machine."""
+    text, path = str(spec), Path(spec).expanduser()
+    if text == "smollm2":
+        from hornbook.model.embedded import embedded_checkpoint
+
+        return LocalModel.open(embedded_checkpoint(say), weights=weights, max_rows=max_rows)
+    if path.suffix == ".gguf" and path.is_file():
+        return _open_gguf(path, weights, max_rows)
+    if (path / "config.json").is_file():
+        return LocalModel.open(path, weights=weights, max_rows=max_rows)
+    if path.is_dir():
+        raise HornbookError(
+            f"The folder {path} holds no model: config.json is missing. Accepted is {ACCEPTED}."
+        )
+    raise HornbookError(f"There is no model {text!r}. Accepted is {ACCEPTED}.")
+
+
+def _open_gguf(path: Path, weights: Weights, max_rows: int) -> LocalModel:
+    from hornbook.lab.files import sha256_file
+    from hornbook.model.gguf import load_gguf
+    from hornbook.model.gguf_file import GGUFFile
+    from hornbook.model.gguf_tokenizer import tokenizer_files
+
+    file = GGUFFile(path)
+    model = load_gguf(file)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in tokenizer_files(file).items():
+            (Path(folder) / name).write_text(content, encoding="utf-8")
+        tokenizer = Tokenizer.load(folder)
+    name = f"{path.name}@{sha256_file(path)[:16]}"
+    return LocalModel(model, tokenizer, name=name, weights=weights, max_rows=max_rows)
