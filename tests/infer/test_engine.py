@@ -136,14 +136,16 @@ def test_logprobs_are_those_of_a_full_pass(engine: Engine, model: Decoder) -> No
             assert [index for index, _ in answer.top[i]] == row.topk(3).indices.tolist()
 
 
-def test_stop_token_ends_and_is_not_in_the_tokens(model: Decoder) -> None:
-    tried = [(p, naive_greedy(model, p, 12)) for p in ragged(10)]
-    prompt, expected, place = next(
-        (p, answer, i) for p, answer in tried for i in range(3, 12) if answer[i] not in answer[:i]
-    )
-    answer = Engine(model, weights="fp32").generate([prompt], GREEDY, stop_tokens=[expected[place]])[0][0]
-    assert answer.tokens == expected[:place]
-    assert (answer.finish_reason, answer.stopped_by) == ("stop", expected[place])
+@pytest.mark.parametrize("sampling", [GREEDY, WARM], ids=["greedy", "warm"])
+def test_stop_token_ends_and_is_not_in_the_tokens(model: Decoder, sampling: Sampling) -> None:
+    """Whatever an answer holds, each of its tokens in turn is made the stop token: it ends at the first."""
+    engine = Engine(model, weights="fp32", stop_tokens=[])
+    for prompt in ragged(4):
+        [[free]] = engine.generate([prompt], sampling)
+        for token in set(free.tokens):
+            [[answer]] = engine.generate([prompt], sampling, stop_tokens=[token])
+            assert answer.tokens == free.tokens[: free.tokens.index(token)]
+            assert (answer.finish_reason, answer.stopped_by) == ("stop", token)
 
 
 def test_stop_string_across_token_borders(model: Decoder) -> None:
