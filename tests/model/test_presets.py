@@ -38,6 +38,11 @@ def test_closed_form_meta_device_and_published_count_agree(name):
         assert config.parameters() == pytest.approx(number * unit, rel=0.12)
 
 
+def test_active_parameters_are_the_published_ones():
+    assert preset("phi-3.5-moe").active_parameters() == 6_640_999_744
+    assert preset("phi-4-mini").active_parameters() == preset("phi-4-mini").parameters()
+
+
 @pytest.mark.parametrize("name", sorted(PRESETS))
 def test_preset_survives_both_dictionaries(name):
     config = preset(name)

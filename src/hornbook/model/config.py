@@ -17,6 +17,7 @@ Activation = Literal["silu_glu", "gelu_new", "gegelu"]
 Block = Literal["sequential", "parallel"]
 
 GATED: tuple[Activation, ...] = ("silu_glu", "gegelu")
+EXPERTS_PER_TOKEN = 2  # SparseMixer-v2 as phi-3.5-MoE has it picks exactly two
 
 
 def _require(condition: bool, name: str, value: object, accepted: str) -> None:
@@ -216,6 +217,13 @@ class ModelConfig:
             self.vocab_size if self.head_bias else 0
         )
         return self.vocab_size * h + self.layers * layer + norm + head
+
+    def active_parameters(self) -> int:
+        """Parameters that one token meets: all of them, or two experts' share in every layer."""
+        if not self.experts:
+            return self.parameters()
+        expert = 3 * self.hidden_size * self.intermediate_size
+        return self.parameters() - self.layers * (self.experts - EXPERTS_PER_TOKEN) * expert
 
     def cache_bytes_per_token(self, bytes_per_number: int = 2) -> int:
         """Bytes of key-value cache that one token of one sequence takes, over all layers."""
