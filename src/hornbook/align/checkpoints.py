@@ -1,0 +1,63 @@
+"""Checkpoints going into and coming out of post-training."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+from hornbook.data.chat import ChatTemplate
+from hornbook.data.tokenizer import Tokenizer
+from hornbook.errors import HornbookError
+from hornbook.lab.step import Artifact
+from hornbook.model.config import ModelConfig
+from hornbook.model.decoder import Decoder
+
+
+def folder_of(where: Artifact | Path) -> Path:
+    """The folder an artifact made, or the folder itself."""
+    return where.path if isinstance(where, Artifact) else where
+
+
+def config_of(model: Artifact | Path) -> ModelConfig | None:
+    """The shape of a checkpoint; None while it is not made yet (a plan)."""
+    from hornbook.model.hf import read_config
+
+    folder = folder_of(model)
+    return read_config(folder) if (folder / "config.json").is_file() else None
+
+
+def template_of(tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
+    """The template called `name`, or the tokenizer's own.
+
+    Raises:
+        HornbookError: no name given, and the tokenizer has no template or a foreign one.
+    """
+    if name is not None:
+        return ChatTemplate(name)
+    if tokenizer.template is None:
+        what = "a chat template that is not one of ours" if tokenizer.chat_template else "no chat template"
+        raise HornbookError(
+            f"This model's tokenizer has {what}; say which to train with: "
+            f"template is one of {', '.join(ChatTemplate.names())}."
+        )
+    return tokenizer.template
+
+
+def open_student(folder: Path, tokenizer: Tokenizer, template: ChatTemplate) -> Decoder:
+    """The checkpoint in fp32, to be trained; its generations end at the template's stop token from now on."""
+    import torch
+
+    from hornbook.model.hf import load_checkpoint
+
+    decoder = load_checkpoint(folder, dtype=torch.float32)
+    stops = (tokenizer.special(template.stop), tokenizer.end_of_text)
+    eos = tuple(dict.fromkeys([*decoder.config.eos_ids, *stops]))
+    decoder.config = replace(decoder.config, eos_ids=eos)
+    return decoder.train()
+
+
+def finish_student(folder: Path, tokenizer: Tokenizer, template: ChatTemplate) -> None:
+    """Puts the tokenizer, with the template that was trained, beside the weights, and removes the resume
+    state, which has served its end."""
+    tokenizer.config = {**tokenizer.config, "chat_template": template.jinja}
+    tokenizer.save(folder)
+    shutil.rmtree(folder / "training", ignore_errors=True)
