@@ -8,6 +8,7 @@ from hornbook.model.attention import Visible, attend
 from hornbook.model.block_attention import attend_in_blocks
 from hornbook.model.cache import Cache
 from hornbook.model.config import GATED, ModelConfig
+from hornbook.model.fused import rms_norm, swiglu
 from hornbook.model.moe import SparseMLP
 from hornbook.model.rope import rotate
 
@@ -29,6 +30,12 @@ class Embedding(nn.Embedding):
         """Nothing: see the class `Linear`."""
 
 
+def _by_hand(x: Tensor) -> bool:
+    """Whether the backward passes written in `hornbook.model.fused` are the fastest: training on a CPU."""
+    plain = torch.compiler.is_compiling() or x.dtype == torch.float64
+    return torch.is_grad_enabled() and x.device.type == "cpu" and not plain
+
+
 class RMSNorm(nn.Module):
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension, computed in fp32."""
 
@@ -38,6 +45,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
+        if _by_hand(x):
+            return rms_norm(x, self.weight, self.eps)
         wide = x.float()
         wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
         # The last cast matters only where the norm is kept in fp32 beside half-precision matrices.
@@ -92,8 +101,12 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.activation == "silu_glu":
-            gate, up = self.gate_up_proj(x).chunk(2, dim=-1)
-            inner = F.silu(gate) * up
+            gate_up = self.gate_up_proj(x)
+            if _by_hand(x):
+                inner = swiglu(gate_up)
+            else:
+                gate, up = gate_up.chunk(2, dim=-1)
+                inner = F.silu(gate) * up
         elif self.activation == "gegelu":
             inner = gegelu(self.gate_up_proj(x), self.limit)
         else:

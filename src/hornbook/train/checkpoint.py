@@ -103,6 +103,18 @@ def found(folder: Path) -> list[Path]:
     return sorted((p for p in folder.glob("step-*") if p.is_dir()), reverse=True)
 
 
+def newest_state(folder: Path) -> dict[str, Any]:
+    """What the newest checkpoint says of itself, without reading its tensors; empty when it says nothing."""
+    for path in found(folder):
+        try:
+            state = json.loads((path / _STATE).read_text())
+        except (OSError, ValueError):
+            continue
+        if isinstance(state, dict):
+            return state
+    return {}
+
+
 def load_newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, Snapshot] | None:
     """The newest checkpoint that is whole; None when there is none at all.
 

@@ -1,7 +1,9 @@
-"""In which numbers to compute, and whether a compiler pays."""
+"""In which numbers to compute, on what memory, and whether a compiler pays."""
 
+import ctypes
 import shutil
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Literal
 
 import torch
@@ -35,6 +37,22 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     if dtype == torch.float32:
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
+
+
+def keep_freed_memory() -> None:
+    """Tells the C library to keep freed blocks for this process (Linux with glibc; nothing elsewhere).
+
+    By default every large tensor is a fresh mapping that the kernel clears page by page, hundreds of times a
+    step: 2 to 10 % of the time of a small model.
+    """
+    if sys.platform != "linux":
+        return
+    trim_threshold, top_pad, mmap_max = -1, -2, -4
+    with suppress(OSError, AttributeError):
+        library = ctypes.CDLL(None)
+        library.mallopt(mmap_max, 0)
+        library.mallopt(trim_threshold, 2**31 - 1)
+        library.mallopt(top_pad, 64 << 20)
 
 
 def _cpu_bf16() -> bool:

@@ -106,6 +106,9 @@ class TrainSettings:
     checkpoint_seconds, checkpoint_steps: save at the first of both; 0 turns that one off. A checkpoint is
                       always written at phase ends, before every evaluation and on Ctrl-C.
     evaluate_steps:   steps between validations; 0 validates only at phase ends.
+    processes:        how many processes of one thread share the rows of every batch on a CPU (see
+                      `hornbook.train.parallel`). 0 takes one for each torch thread where that works; resumed
+                      runs keep the number they began with.
     threads:          torch threads; 0 leaves them as they are.
     spike_guard:      skip a step whose loss or gradient norm is not finite, or whose loss stands
                       `spike_deviations` standard deviations above the last `spike_window` ones.
@@ -123,6 +126,7 @@ class TrainSettings:
     checkpoint_steps: int = 0
     evaluate_steps: int = 0
     seed: int = 0
+    processes: int = 0
     threads: int = 0
     spike_guard: bool = True
     spike_deviations: float = 8.0
@@ -137,14 +141,21 @@ class TrainSettings:
         for name in ("accumulate", "spike_window", "spike_stop"):
             if getattr(self, name) < 1:
                 raise HornbookError(f"{name} is {getattr(self, name)}; it must be 1 or more.")
-        for name in ("gradient_clip", "checkpoint_seconds", "checkpoint_steps", "evaluate_steps", "threads"):
+        for name in (
+            "gradient_clip",
+            "checkpoint_seconds",
+            "checkpoint_steps",
+            "evaluate_steps",
+            "processes",
+            "threads",
+        ):
             if getattr(self, name) < 0:
                 raise HornbookError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
         _positive("spike_deviations", self.spike_deviations)
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the numbers: a resumed run must agree in all of them."""
-        free = {"checkpoint_seconds", "checkpoint_steps", "evaluate_steps", "threads"}
+        free = {"checkpoint_seconds", "checkpoint_steps", "evaluate_steps", "processes", "threads"}
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

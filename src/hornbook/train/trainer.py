@@ -16,14 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from hornbook.errors import HornbookError
+from hornbook.lab.machine import usable_cores
+from hornbook.lab.progress import Progress
+from hornbook.lab.progress import say as to_terminal
 from hornbook.train import checkpoint
 from hornbook.train.batches import TensorBatch, to_tensors
 from hornbook.train.guard import SpikeGuard
 from hornbook.train.metrics import Metrics, Sink
 from hornbook.train.objectives import Objective
 from hornbook.train.optim import Optimizer
-from hornbook.train.parallel import World, current_world
-from hornbook.train.precision import autocast, compute_dtype
+from hornbook.train.parallel import World, current_world, fork_ranks, forking_works
+from hornbook.train.precision import autocast, compute_dtype, keep_freed_memory
 from hornbook.train.settings import Phase, TrainSettings, differences
 from hornbook.train.validation import Validation, bits_per_byte
 
@@ -120,6 +123,7 @@ class Trainer:
         self.device = next(model.parameters()).device
         self.dtype = compute_dtype(settings.precision, self.device)
         self.world: World = current_world()
+        self._threads = torch.get_num_threads()
         self._say: Callable[[str], None] = lambda sentence: None
         self._stop = False
 
@@ -138,14 +142,53 @@ class Trainer:
             KeyboardInterrupt: after Ctrl-C, when the checkpoint is written.
             HornbookError: see the class; also when too many steps in a row go wrong.
         """
-        from hornbook.lab.progress import Progress
-        from hornbook.lab.progress import say as to_terminal
-
-        quiet = self.world.rank != 0
-        self._say = (lambda sentence: None) if quiet else (say or to_terminal)
         if self.settings.threads:
             torch.set_num_threads(self.settings.threads)
+        self._threads = torch.get_num_threads()
         self.model.float()
+        keep_freed_memory()
+        size = self._processes()
+        if size == 1:
+            return self._attempt(current_world(), progress, log, say)
+        numbers = sum(p.numel() for p in self.model.parameters())
+        # The copies must hold the same weights: drawn before forking, or read from the same checkpoint after.
+        with fork_ranks(size, 4 * numbers, lambda world: self._attempt(world, None, None, None)) as world:
+            return self._attempt(world, progress, log, say)
+
+    def _processes(self) -> int:
+        """How many processes this run is shared among."""
+        wanted = self.settings.processes
+        world = current_world()
+        if wanted == 1 or world.size > 1 or self.device.type != "cpu":
+            return 1
+        shareable = all(
+            hasattr(phase.loader, "world") and hasattr(phase.loader, "rows") for phase in self.phases
+        )
+        if not forking_works() or not shareable:
+            if wanted > 1:
+                raise HornbookError(
+                    f"processes is {wanted}, but this run cannot be shared: it needs Linux, the main thread "
+                    "and loaders with `rows`, `rank` and `world`. Use processes=1, or torchrun."
+                )
+            return 1
+        if wanted > 1:
+            return wanted
+        before = checkpoint.newest_state(self.folder / "training").get("processes", 0)
+        most = before or min(self._threads, usable_cores())
+        rows: list[int] = [getattr(phase.loader, "rows", 1) for phase in self.phases]
+        return next(n for n in range(most, 0, -1) if all(count % n == 0 for count in rows))
+
+    def _attempt(
+        self,
+        world: World,
+        progress: ProgressLike | None,
+        log: Callable[..., None] | None,
+        say: Callable[[str], None] | None,
+    ) -> TrainResult:
+        """The part of `run` that every rank goes through."""
+        self.world = world
+        quiet = world.rank != 0
+        self._say = (lambda sentence: None) if quiet else (say or to_terminal)
         self._prepare()
         own = None
         if progress is None and not quiet:
@@ -239,6 +282,7 @@ class Trainer:
                 for i, s in enumerate(self.stretches)
             },
             "precision": str(self.dtype),
+            "processes": self.world.size,
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
 
@@ -334,6 +378,8 @@ class Trainer:
         else:
             factor = self.settings.schedule.factor(position.step, self.steps)
         factor *= phase.learning_rate
+        # Seeded anew at every step, so that dropout does not depend on where a run was interrupted.
+        torch.manual_seed((self.settings.seed * 1_000_003 + position.step) * 4096 + self.world.rank)
         self.optimizer.zero_grad()
         sums: dict[str, Tensor] = {}
         tokens = 0
@@ -382,6 +428,10 @@ class Trainer:
 
     def _finish_gradients(self, trained: float) -> float:
         """Sums over ranks, divides by the trained tokens of the step, clips; returns the norm before."""
+        if self.world.size > 1:  # all ranks must add the same list
+            for parameter in self.optimizer.parameters:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
         gradients = [p.grad for p in self.optimizer.parameters if p.grad is not None]
         if not gradients:
             return 0.0
@@ -404,10 +454,14 @@ class Trainer:
     def _evaluate(self) -> Mapping[str, float]:
         if self.validation is None:
             return {}
-        started = time.perf_counter()
+        if self.world.rank != 0:
+            return {}
+        started, threads = time.perf_counter(), torch.get_num_threads()
+        torch.set_num_threads(self._threads)  # forked ranks wait meanwhile
         scores = bits_per_byte(
             self.model, self.validation, dtype=self.dtype, micro_rows=self.settings.micro_rows
         )
+        torch.set_num_threads(threads)
         seconds = time.perf_counter() - started
         self.metrics.write(self.position.step, {"bits_per_byte": scores, "seconds": seconds})
         shown = ", ".join(f"{name} {value:.4f}" for name, value in scores.items())
