@@ -106,11 +106,10 @@ trainer.run(NullProgress(), log=lambda **n: print(n["step"], flush=True))
 """
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_resume_is_bitwise_after_kill_9(tmp_path: Path, processes: int) -> None:
+def test_resume_is_bitwise_after_kill_9(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
-        PROGRAM.format(tests=str(Path(__file__).parent), kind="muon", precision="bf16", processes=processes)
+        PROGRAM.format(tests=str(Path(__file__).parent), kind="muon", precision="bf16", processes=2)
     )
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     subprocess.run([sys.executable, program, whole], check=True, capture_output=True)
