@@ -85,10 +85,10 @@ class Engine:
         # Batched products of few queries are slower in bf16 than in fp32 on a CPU (measured).
         self.cache_dtype = torch.float32 if self.device.type == "cpu" else self.model.dtype
         self.max_rows = max_rows
-        self._pieces = None if tokenizer is None else Pieces(tokenizer)
+        self.pieces = None if tokenizer is None else Pieces(tokenizer)
         self.stop_tokens = frozenset(_default_stops(model, tokenizer) if stop_tokens is None else stop_tokens)
         self.max_tokens_in_memory = max_tokens_in_memory
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
 
     # -- generation -----------------------------------------------------------------------------
 
@@ -133,7 +133,7 @@ class Engine:
             for work in sorted(part, key=lambda w: -w.longest):
                 scheduler.submit(work)
             reported: set[int] = set()
-            with self._lock:
+            with self.lock:
                 while not scheduler.idle:
                     if cancel is not None and cancel():
                         for work in part:
@@ -170,10 +170,10 @@ class Engine:
 
         Bytes of an unfinished character, and text that may yet become a stop string, are held back.
         """
-        if self._pieces is None:
+        if self.pieces is None:
             raise HornbookError("Streaming text needs a tokenizer: give Engine(model, tokenizer).")
         sampling = sampling or Sampling()
-        finder = StopFinder(self._pieces, sampling.stop)
+        finder = StopFinder(self.pieces, sampling.stop)
         shown = 0
         for token, _ in self._stream(prompt, sampling, stop_tokens):
             if finder.feed(token):
@@ -193,7 +193,7 @@ class Engine:
         scheduler.submit(work)
         answer, sent = work.answers[0], 0
         while not scheduler.idle:
-            with self._lock, torch.inference_mode():
+            with self.lock, torch.inference_mode():
                 scheduler.step()
             while sent < len(answer.tokens):
                 yield answer.tokens[sent], answer
@@ -212,8 +212,8 @@ class Engine:
         reason: Reason = answer.reason or "cancelled"
         if answer.finder is not None:
             text = answer.finder.text()
-        elif self._pieces is not None:
-            text = b"".join(self._pieces[t] for t in answer.tokens).decode("utf-8", errors="replace")
+        elif self.pieces is not None:
+            text = b"".join(self.pieces[t] for t in answer.tokens).decode("utf-8", errors="replace")
         else:
             text = ""
         return Generation(
@@ -248,7 +248,7 @@ class Engine:
                         f"context holds {self.config.max_position}. Shorten it."
                     )
             self._check_ids(i, prompt)
-        with self._lock:
+        with self.lock:
             return score_pairs(self.model, prompts, continuations, dtype=self.cache_dtype, device=self.device)
 
     # -- planning -------------------------------------------------------------------------------
@@ -311,8 +311,13 @@ class Engine:
             self.plan(works, samples),
             cache_dtype=self.cache_dtype,
             device=self.device,
-            pieces=self._pieces,
+            pieces=self.pieces,
         )
+
+    def check(self, prompt: Sequence[int], sampling: Sampling) -> Sampling:
+        """`sampling` with no more tokens than the context has room for; raises as `generate` does."""
+        [work] = self._works([prompt], sampling, 1, None)
+        return work.sampling
 
     def _same_rope(self, works: list[Work]) -> list[list[Work]]:
         """Works that LongRoPE turns by the same factors: no result may hang on its neighbours."""
@@ -349,7 +354,7 @@ class Engine:
                     f"Prompt {i} has {len(ids)} tokens and the model's context holds "
                     f"{self.config.max_position}, answer included. Shorten the prompt."
                 )
-            if chosen.stop and self._pieces is None:
+            if chosen.stop and self.pieces is None:
                 raise HornbookError("Stop strings need a tokenizer: give Engine(model, tokenizer).")
             if chosen.max_tokens > room:
                 chosen = _with_max_tokens(chosen, room)
