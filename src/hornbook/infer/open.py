@@ -11,8 +11,8 @@ from hornbook.infer.packed import Weights
 from hornbook.lm.base import LanguageModel
 
 ACCEPTED = (
-    "a checkpoint folder (with config.json), a .gguf file, 'smollm2' (the embedded SmolLM2-135M-Instruct) "
-    "or an OpenAI-compatible endpoint as http://host:port/v1#model"
+    "a checkpoint folder (with config.json), a .gguf file, 'smollm2' or 'embedded' (the embedded "
+    "SmolLM2-135M-Instruct) or an OpenAI-compatible endpoint as http://host:port/v1#model"
 )
 
 
@@ -47,7 +47,7 @@ def open_local(
 ) -> LocalModel:
     """As `open_model`, for what runs on this machine."""
     text, path = str(spec), Path(spec).expanduser()
-    if text == "smollm2":
+    if text in ("smollm2", "embedded"):
         from hornbook.model.embedded import embedded_checkpoint
 
         return LocalModel.open(embedded_checkpoint(say), weights=weights, max_rows=max_rows)
