@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook import __version__
-from hornbook.cli import corpora, recipes
+from hornbook.cli import corpora, machine, recipes
 from hornbook.cli import plan as plans
 from hornbook.errors import HornbookError
 
@@ -98,6 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("report", recipes.report, "Where the report of a run is.")
     sub.add_argument("recipe", nargs="?", help="of which recipe (default: the newest run)")
     sub.add_argument("--open", action="store_true", help="open it in the browser")
+    home(sub)
+
+    sub = command("doctor", machine.doctor, "What this machine is and what works on it.")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.add_argument("--quick", action="store_true", help="skip what takes seconds to measure")
     home(sub)
 
     sub = command("new", recipes.new, "Write a recipe of your own to start from.")

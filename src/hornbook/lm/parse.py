@@ -81,8 +81,11 @@ def extract_json(text: str) -> Json:
     for start in (match.start() for match in re.finditer(r"[{\[]", text)):
         try:
             return decoder.raw_decode(text, start)[0]
-        except (ValueError, RecursionError):
+        except ValueError:
             continue
+        except RecursionError:  # every bracket inside would say the same, slowly
+            problem = "the JSON is nested too deeply"
+            break
     raise ValueError(problem)
 
 
