@@ -94,9 +94,21 @@ def summarize(documents: Sequence[tuple[float, int]], *, resamples: int = 2000, 
     )
 
 
-def document_bits(engine: Engine, tokenizer: Tokenizer, texts: Sequence[str]) -> list[tuple[float, int]]:
-    """(bits, bytes) of each text; the pairs of two models on the same texts can be compared in pairs."""
-    return _documents(engine, tokenizer, texts, None, engine.config.max_position, lambda count: None)
+def document_bits(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    source: Sequence[str] | TokenFile,
+    *,
+    max_documents: int | None = None,
+    window: int | None = None,
+    advance: Callable[[int], object] = lambda count: None,
+) -> list[tuple[float, int]]:
+    """(bits, bytes) of each document; arguments as in `bits_per_byte`.
+
+    The lists of two models on the same documents can be compared in pairs (`paired_loss`).
+    """
+    window = min(window or engine.config.max_position, engine.config.max_position)
+    return _documents(engine, tokenizer, source, max_documents, window, advance)
 
 
 def paired_loss(
