@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from small_training import tiny_config
+from torch.utils.flop_counter import FlopCounterMode
 
 from hornbook.errors import HornbookError
 from hornbook.infer import quantize
@@ -38,6 +39,14 @@ SHAPES = {
         "heads": 2,
         "intermediate_size": 256,
         "rotary_fraction": 0.5,
+    },
+    "experts": {
+        "family": "phimoe",
+        "norm": "layernorm",
+        "experts": 4,
+        "hidden_size": 64,
+        "heads": 2,
+        "intermediate_size": 96,
     },
     "sequential LayerNorm": {"norm": "layernorm", "hidden_size": 96, "heads": 3, "intermediate_size": 96},
 }
@@ -153,6 +162,27 @@ def brute_force_flops(config: ModelConfig, time: int) -> int:
 def test_flops_against_a_count_of_every_product(name: str) -> None:
     config, time = preset(name), 4096 if name == "phi-3-mini" else 1024
     assert flops_per_token(config, time) * time == pytest.approx(brute_force_flops(config, time), rel=2e-3)
+
+
+def test_only_the_chosen_experts_of_a_token_cost_operations() -> None:
+    """Against the products that really run in a small model, and the card's 6.6B of 42B."""
+    config, time = tiny_config(family="phimoe", norm="layernorm", experts=8), 64
+    model = Decoder(config).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.arange(time)[None] % config.vocab_size)
+    matrices = sum(
+        flops
+        for operation, flops in counter.get_flop_counts()["Global"].items()
+        if str(operation) in ("aten.mm", "aten.addmm")
+    )
+    table = config.vocab_size * config.hidden_size  # read by index; the head is not part of a forward pass
+    tables = table if config.tied_embeddings else 2 * table
+    no_products = tables + sum(p.numel() for p in model.parameters() if p.dim() == 1)
+    assert matrices == 2 * (config.active_parameters() - no_products) * time
+    assert preset("phi-3.5-moe").active_parameters() == pytest.approx(6.6e9, rel=0.01)
+    assert config.parameters() - config.active_parameters() == (
+        config.layers * 6 * 3 * config.hidden_size * config.intermediate_size
+    )
 
 
 def test_visible_tokens_inside_a_window() -> None:

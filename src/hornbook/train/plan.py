@@ -19,7 +19,7 @@ from hornbook.train.plan_memory import (
     training_memory,
 )
 from hornbook.train.published import RUNS, SECONDS_PER_DAY, PublishedRun, implied_mfu, token_budget
-from hornbook.train.throughput import active_parameters, flops_per_token
+from hornbook.train.throughput import flops_per_token
 
 RECOMPUTE_COST = 4 / 3
 STORAGES: tuple[Storage, ...] = ("bf16", "int8", "int4")
@@ -266,7 +266,7 @@ def plan(model: str | ModelConfig, settings: PlanSettings | None = None) -> Plan
         settings=settings,
         device=device,
         parameters=config.parameters(),
-        active_parameters=active_parameters(config),
+        active_parameters=config.active_parameters(),
         tokens=tokens,
         tokens_source=source,
         time=time,
@@ -303,7 +303,7 @@ def _serving(
     memory = inference_memory(config, storage, context=context)
     # Of the embedding table one row is read per token; of the experts only the chosen.
     table = 0 if config.tied_embeddings and storage == "bf16" else config.vocab_size * config.hidden_size * 2
-    share = active_parameters(config) / config.parameters()
+    share = config.active_parameters() / config.parameters()
     read = (memory.weights - table) * share + memory.cache
     return Serving(
         memory=memory, fits=memory.total <= room, tokens_per_second=device.bandwidth_gb_s * 1e9 / read

@@ -8,8 +8,7 @@ arithmetic on a `ModelConfig`; nothing heavy is imported.
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from hornbook.model.config import GATED, ModelConfig
-from hornbook.train.throughput import active_parameters
+from hornbook.model.config import EXPERTS_PER_TOKEN, ModelConfig
 
 QUANTIZED_GROUP = 32
 LOSS_CHUNK_ELEMENTS = 1 << 22
@@ -80,20 +79,11 @@ def activation_bytes(model: ModelConfig) -> int:
     copies = 2 * 2 * h  # one for qkv, one for the MLP: with one shared norm still two
     attention = 2 * (queries + 2 * keys) + 2 * (queries + keys) + 2 * 2 * queries + 4 * model.heads
     mlp = {"silu_glu": 8, "gegelu": 18, "gelu_new": 4}[model.activation] * inner
-    width = _experts_per_token(model)
+    width = min(model.experts, EXPERTS_PER_TOKEN) or 1
+    # Each pick keeps its own input and result (8 h, measured), the router its scores and the choices.
+    routing = 8 * width * h + 10 * model.experts + 64 if model.experts else 0
     dropout = 2 * h if model.residual_dropout else 0
-    return norms * per_norm + copies + attention + int(mlp * width) + dropout
-
-
-def _experts_per_token(model: ModelConfig) -> float:
-    """How many MLPs of `intermediate_size` one token goes through (1 in dense models)."""
-    up = 2 if model.activation in GATED else 1
-    mlp = (up + 1) * model.intermediate_size * model.hidden_size
-    idle = model.parameters() - active_parameters(model)
-    if idle == 0:
-        return 1.0
-    present = round(layer_parameters(model) / mlp)
-    return max(1.0, round(present - idle / (model.layers * mlp)))
+    return norms * per_norm + copies + attention + mlp * width + routing + dropout
 
 
 def training_memory(

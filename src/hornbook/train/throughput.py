@@ -7,12 +7,6 @@ _CPU_SHARE = 0.35
 _CUDA_SHARE = 0.45
 
 
-def active_parameters(model: ModelConfig) -> int:
-    """Parameters that one token meets: all of them, or the chosen experts' share."""
-    count = getattr(model, "active_parameters", model.parameters)
-    return int(count() if callable(count) else count)
-
-
 def visible_tokens(model: ModelConfig, time: int) -> float:
     """Mean number of tokens a token of a causal row of `time` tokens attends to, inside the window."""
     window = min(model.sliding_window or time, time)
@@ -27,7 +21,7 @@ def flops_per_token(model: ModelConfig, time: int) -> float:
     """
     embedding = 0 if model.tied_embeddings else model.vocab_size * model.hidden_size
     width = model.layers * model.heads * model.head_dim
-    return 6.0 * (active_parameters(model) - embedding) + 12.0 * width * visible_tokens(model, time)
+    return 6.0 * (model.active_parameters() - embedding) + 12.0 * width * visible_tokens(model, time)
 
 
 def expected_tokens_per_second(model: ModelConfig, time: int) -> float:
