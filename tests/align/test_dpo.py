@@ -251,7 +251,6 @@ def test_from_tuning_through_the_models_own_answers_to_preference(
         drawn = draw_answers(model, [q.request for q in asked], Sampling(max_tokens=30, seed=11), 4)
         return sum(is_refusal(a.text) for own in drawn for a in own) / (4 * len(asked))
 
-    print("HERE", facts["pass_rate"], result["first"], result["last"], result["held_out"], result["steps"], declines(student), declines(tmp_path / "dpo" / "model"))
     assert declines(tmp_path / "dpo" / "model") > declines(student) + 0.1
 
     # an attempt that was cut off after the reference was made does not make it again
