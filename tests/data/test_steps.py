@@ -101,6 +101,21 @@ def test_equal_texts_are_on_one_side(ctx, tmp_path):
     assert ids[1] == {str(i) for i in range(300) if is_validation(str(i), 0.3)}
 
 
+@pytest.mark.parametrize("share", [1e-9, 0.3, 1 - 1e-9])
+def test_a_handful_of_documents_is_split_too(ctx, tmp_path, share):
+    with CorpusWriter(tmp_path / "c", "documents") as writer:
+        writer.write_rows({"id": i, "text": text(i % 3)} for i in range(6))
+    facts = split(ctx, corpus=tmp_path / "c", share=share)
+    sides = [
+        [row["text"] for row in Corpus.open(ctx.folder / n).iter_rows()] for n in ("train", "validation")
+    ]
+    assert [len(side) for side in sides] == [facts[n]["rows"] for n in ("train", "validation")]
+    assert sides[0]
+    assert sides[1]
+    assert not set(sides[0]) & set(sides[1])
+    assert sorted(sides[0] + sides[1]) == sorted(text(i % 3) for i in range(6))
+
+
 def test_the_share_of_validation_is_right():
     held = sum(is_validation(str(i), 0.02) for i in range(50_000))
     assert held == pytest.approx(1000, abs=5 * 31.3)
@@ -143,7 +158,7 @@ def test_nothing_to_learn_and_wrong_schemas_are_named(ctx, tmp_path):
         tokenize(ctx, corpus=tmp_path / "p", tokenizer=tmp_path / "t")
     with pytest.raises(HornbookError, match="share is 1"):
         split(ctx, corpus=tmp_path / "c", share=1)
-    with pytest.raises(HornbookError, match="No row of 1 fell to"):
+    with pytest.raises(HornbookError, match="has 1 row, no two of them different"):
         split(ctx, corpus=tmp_path / "c", share=0.5)
     with pytest.raises(HornbookError, match="corpora is empty"):
         train_tokenizer(ctx, corpora=[], vocab_size=300)

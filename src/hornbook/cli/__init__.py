@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook import __version__
-from hornbook.cli import corpora, machine, recipes
+from hornbook.cli import corpora, machine, models, recipes
 from hornbook.cli import plan as plans
 from hornbook.errors import HornbookError
 
@@ -83,6 +83,16 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
     home(sub)
 
+    sub = command("chat", models.chat, "Talk to a model.")
+    sub.add_argument("model", nargs="?", help=models.MODEL_HELP)
+    sub.add_argument("--once", metavar="TEXT", help="answer this and stop")
+    sub.add_argument("--system", metavar="TEXT", help="a system message to begin with")
+    sub.add_argument("--temperature", type=float, default=0.7, help="0 = always the likeliest (default: 0.7)")
+    sub.add_argument("--max-tokens", type=int, default=200, help="longest answer, in tokens (default: 200)")
+    sub.add_argument("--seed", type=int, help="the same seed gives the same answer")
+    sub.add_argument("--speed", action="store_true", help="say after each answer how fast it came")
+    home(sub)
+
     sub = command("data", corpora.data, "Look at corpora: ls, show, stats, diff.")
     sub.add_argument("action", choices=["ls", "show", "stats", "diff"])
     sub.add_argument("paths", nargs="*", type=Path, help="corpus folders (ls: a folder to look below)")
@@ -94,6 +104,15 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("plan", plans.plan, "What training and serving a model would take: memory, days, cost.")
     plans.add_arguments(sub)
+
+    sub = command("eval", models.evaluate, "Measure a model on held-out tasks, with intervals.")
+    sub.add_argument("model", nargs="?", help=models.MODEL_HELP)
+    sub.add_argument("--tasks", default="all", help="names with commas, or all (see --list)")
+    sub.add_argument("--list", action="store_true", help="list the tasks")
+    sub.add_argument("--items", type=int, default=100, help="items of a task (default: 100)")
+    sub.add_argument("--seed", type=int, help="another seed draws other items")
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    home(sub)
 
     sub = command("report", recipes.report, "Where the report of a run is.")
     sub.add_argument("recipe", nargs="?", help="of which recipe (default: the newest run)")

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hornbook.errors import HornbookError
@@ -36,10 +37,12 @@ def run(args: argparse.Namespace) -> int:
     this = Run(args.home, recipe=recipe.name, scale=args.scale, settings=settings)
     print(f"{recipe.title}  ({recipe.paper})\nscale {args.scale}, into {this.folder}")
     recipe.run(this, settings)
-    written = this.finish()
+    this.finish()
     for claim in this.claims:
         print(_claim_line(claim))
-    print(f"\nreport:  {written}\nchat:    hornbook chat")
+    if "model" in this.outputs:
+        elsewhere = f" --home {args.home}" if args.home != Path("runs") else ""
+        print(f"Talk to it:  hornbook chat{elsewhere}\nMeasure it:  hornbook eval{elsewhere}")
     return 0
 
 

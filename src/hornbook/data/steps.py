@@ -90,7 +90,8 @@ def split(ctx: StepContext, *, corpus: Artifact | Path, share: float = 0.02, by:
     """Set rows apart for validation: two corpora, `train` and `validation`, below the artifact.
 
     A row's side depends on the hash of its content (or of its id) alone: it stays when other rows come or go,
-    and equal texts are always on the same side.
+    and equal texts are always on the same side. Only where a small corpus would leave one side empty, the
+    row that is nearest to that side goes there.
 
     Args:
         share: expected share of validation rows, between 0 and 1.
@@ -102,36 +103,53 @@ def split(ctx: StepContext, *, corpus: Artifact | Path, share: float = 0.02, by:
         raise HornbookError(f"by is {by!r}; it must be 'content' or 'id'.")
     source = open_corpus(corpus)
     lineage = _lineage(ctx, corpus=str(source.folder), corpus_sha256=source.sha256, share=share, by=by)
+    facts, places = _split_at(ctx, source, lineage, by, share * 2**64)
+    if not (facts["train"]["rows"] and facts["validation"]["rows"]):
+        lowest, highest = min(places, default=0), max(places, default=0)
+        if lowest == highest:
+            raise HornbookError(
+                f"The corpus {source.folder} has {source.rows} row{'s' * (source.rows != 1)}, no two of them "
+                "different, so nothing can be held out. Gather more, or cut it into several files or rows."
+            )
+        ctx.say(f"{source.rows} rows are few for a share of {share}: one of them is set apart.")
+        cut = highest if facts["validation"]["rows"] else lowest + 1
+        facts, _ = _split_at(ctx, source, lineage, by, cut)
+    return facts
+
+
+def _split_at(
+    ctx: StepContext, source: Corpus, lineage: Mapping[str, Any], by: str, cut: float
+) -> tuple[Facts, list[int]]:
+    """Writes both sides, cut at one place of all hashes; gives their sizes and the outermost places seen."""
     for name in ("train", "validation"):
         shutil.rmtree(ctx.folder / name, ignore_errors=True)
     progress = ctx.progress(source.rows, "rows")
+    ends: list[int] = []
     with (
         CorpusWriter(ctx.folder / "train", source.schema, lineage) as train,
         CorpusWriter(ctx.folder / "validation", source.schema, lineage) as validation,
     ):
         for batch in source.iter_batches():
-            keys = [row["id"] if by == "id" else row_text(row) for row in batch.to_pylist()]
-            held_out = pa.array([is_validation(key, share) for key in keys])
+            places = [_place(row["id"] if by == "id" else row_text(row)) for row in batch.to_pylist()]
+            held_out = pa.array([place < cut for place in places], pa.bool_())
             table = pa.Table.from_batches([batch])
             validation.write_table(table.filter(held_out))
             train.write_table(table.filter(pc.invert(held_out)))
-            progress.advance(len(keys))
-        for name, writer in (("train", train), ("validation", validation)):
-            if writer.rows == 0:
-                raise HornbookError(
-                    f"No row of {source.rows} fell to {name} at share {share}."
-                    " Gather more rows or change share."
-                )
-    return {
-        name: {"rows": writer.rows, "bytes": writer.bytes}
-        for name, writer in (("train", train), ("validation", validation))
-    }
+            progress.advance(len(places))
+            ends = [min([*ends, *places]), max([*ends, *places])] if places else ends
+    writers = (("train", train), ("validation", validation))
+    return {name: {"rows": writer.rows, "bytes": writer.bytes} for name, writer in writers}, ends
+
+
+def _place(key: str) -> int:
+    """Where the hash of this content (or id) lies among all hashes, from 0 to 2**64."""
+    digest = hashlib.sha256(b"hornbook-validation\x00" + key.encode()).digest()
+    return int.from_bytes(digest[:8], "big")
 
 
 def is_validation(key: str, share: float) -> bool:
     """Whether the row with this content (or id) is held out: its hash is in the first `share` of all."""
-    digest = hashlib.sha256(b"hornbook-validation\x00" + key.encode()).digest()
-    return int.from_bytes(digest[:8], "big") < share * 2**64
+    return _place(key) < share * 2**64
 
 
 def _train_tokenizer_estimate(

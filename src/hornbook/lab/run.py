@@ -202,6 +202,11 @@ class Run:
         for name, path in paths.items():
             self._outputs[name] = path.path if isinstance(path, Artifact) else Path(path).absolute()
 
+    @property
+    def outputs(self) -> Mapping[str, Path]:
+        """What `output` has named so far."""
+        return dict(self._outputs)
+
     def plan(self, recipe: Callable[["Run", Any], object], settings: object = None) -> Plan:
         """What `recipe` would do; the run must have been made with `planning=True`.
 

@@ -1,0 +1,69 @@
+"""chat, eval: one model at a time."""
+
+import argparse
+
+from hornbook.errors import HornbookError
+
+MODEL_HELP = "a checkpoint folder, a .gguf, smollm2, or http://host/v1#name (default: the newest run's)"
+
+
+def model_spec(args: argparse.Namespace) -> str:
+    """The model the user named, or the newest run's.
+
+    Raises:
+        HornbookError: none was named and no run left one.
+    """
+    from hornbook.lab.history import finished_runs
+
+    if args.model:
+        return str(args.model)
+    for run in finished_runs(args.home):
+        if (path := run.outputs.get("model")) is not None:
+            if not path.exists():
+                raise HornbookError(
+                    f"The newest run, {run.folder}, offers the model {path}, which is gone. "
+                    f"Make it again with `hornbook run {run.recipe} --scale {run.scale}`, or name a model."
+                )
+            return str(path)
+    raise HornbookError(
+        f"No finished run below {args.home} offers a model. Raise one with `hornbook run phi`, "
+        "or name one: a checkpoint folder, a .gguf, smollm2, or http://host/v1#name"
+    )
+
+
+def chat(args: argparse.Namespace) -> int:
+    """Talks to a model."""
+    from hornbook.serve.chat import chat_loop
+
+    return chat_loop(
+        model_spec(args),
+        once=args.once,
+        system=args.system,
+        temperature=args.temperature,
+        max_tokens=args.max_tokens,
+        seed=args.seed,
+        show_speed=args.speed,
+    )
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    """Measures a model; exits with 1 when some answers never came."""
+    import sys
+
+    from hornbook.evals import suite
+
+    if args.list:
+        print(suite.describe())
+        return 0
+    tasks = () if args.tasks == "all" else tuple(name.strip() for name in args.tasks.split(","))
+    spec = model_spec(args)
+
+    def say(sentence: str) -> None:
+        print(sentence, file=sys.stderr, flush=True)
+
+    if not args.json:
+        say(f"measuring {spec}")
+    given = {} if args.seed is None else {"seed": args.seed}
+    results = suite.evaluate(spec, tasks=tasks, items=args.items, say=say, **given)
+    print(suite.as_json(results) if args.json else suite.as_text(results))
+    return 1 if any(result.unfinished for result in results) else 0
