@@ -23,7 +23,7 @@ from hornbook.infer.quantize import (
     quantize_int8,
 )
 from hornbook.model.attention import Visible
-from hornbook.model.decoder import Decoder
+from hornbook.model.decoder import Decoder, hide_unused
 from hornbook.model.layers import Attention, RMSNorm
 
 Weights = Literal["auto", "fp32", "bf16", "int8", "int4"]
@@ -140,6 +140,11 @@ class ReadyDecoder(nn.Module):
 
     def __init__(self, model: Decoder, weights: Weights) -> None:
         super().__init__()
+        if model.config.block_sparse is not None:
+            raise HornbookError(
+                "The engine does not know block-sparse attention (phi-3-small). Use the decoder with a "
+                "KeyValueCache from hornbook.model.cache."
+            )
         self.config = model.config
         self.weights = weights
         self.dtype = torch.float32 if weights == "fp32" else torch.bfloat16
@@ -212,7 +217,7 @@ class ReadyDecoder(nn.Module):
         """Unnormalised log-probabilities, fp32."""
         out: Tensor = self.head(hidden).float()
         multiplier = self.config.multipliers.logits
-        return out * multiplier if multiplier != 1.0 else out
+        return hide_unused(out * multiplier if multiplier != 1.0 else out, self.config)
 
     def weight_bytes(self) -> int:
         """Bytes of all weights as they are stored here."""

@@ -3,13 +3,15 @@
 Which keys a query may see is decided once per forward pass (`Visible`) and shared by all layers.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from hornbook.model.block_attention import Span, plan_spans
+from hornbook.model.config import BlockSparse
+from hornbook.model.sparse_attention import Stripes, is_dense, plan_stripes, sparse_mask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +23,8 @@ class Visible:
     document: (batch, time) integer ids where packed documents are isolated, for paths that work
     block by block instead of by mask. window: tokens a query sees including itself, or None.
     spans: the same visibility cut into blocks for `hornbook.model.block_attention`; where they are
-    given they are used, and `mask` is None because nobody needs it.
+    given they are used, and `mask` is None because nobody needs it. stripes: the same for
+    `hornbook.model.sparse_attention`. sparse: what block-sparse layers see, where it differs.
     """
 
     mask: Tensor | None = None
@@ -29,6 +32,8 @@ class Visible:
     document: Tensor | None = None
     window: int | None = None
     spans: tuple[Span, ...] | None = None
+    stripes: Stripes | None = None
+    sparse: "Visible | None" = None
 
 
 def visible_in_training(
@@ -60,6 +65,64 @@ def visible_in_training(
         mask = mask & (document[:, :, None] == document[:, None, :])
         return Visible(mask=mask[:, None], causal=False, document=document, window=window)
     return Visible(mask=mask, causal=False, window=window)
+
+
+def sparse_in_training(
+    dense: Visible,
+    pattern: BlockSparse,
+    heads: int,
+    time: int,
+    *,
+    document: Tensor | None = None,
+    device: torch.device | None = None,
+    dropout: bool = False,
+) -> Visible:
+    """`dense` with what block-sparse layers see beside it, in a pass without a cache.
+
+    Documents count their blocks from their own first token. dropout: attention weights are dropped, which
+    only the path with a mask does.
+    """
+    if document is None:
+        if is_dense(pattern, time):
+            return dense
+        if not dropout:
+            return replace(dense, sparse=Visible(stripes=plan_stripes(pattern, heads, time, device)))
+        place = torch.arange(time, device=device)[None]
+        same: Tensor | bool = True
+    else:
+        same = document[:, :, None] == document[:, None, :]
+        # A token's place in its document: how many tokens of it came before, wherever they stand.
+        place = same.tril(-1).sum(-1)
+        if is_dense(pattern, int(place.max()) + 1):
+            return dense
+        same = same[:, None]
+    mask = sparse_mask(pattern, heads, place, place) & same
+    if document is not None:
+        slot = torch.arange(time, device=device)
+        mask = mask & (slot[:, None] >= slot)
+    return replace(dense, sparse=Visible(mask=mask, causal=False))
+
+
+def sparse_in_cache(
+    dense: Visible,
+    pattern: BlockSparse,
+    heads: int,
+    used: int,
+    time: int,
+    padding: Tensor | None,
+    device: torch.device,
+) -> Visible:
+    """`dense` with what block-sparse layers see beside it, for `time` new tokens behind `used` slots."""
+    keys = used + time
+    if is_dense(pattern, keys):
+        return dense
+    slot = torch.arange(keys, device=device)
+    place = slot[None] if padding is None else slot - padding[:, None]
+    mask = sparse_mask(pattern, heads, place[:, used:], place)
+    if padding is not None:
+        mask = mask & (place >= 0)[:, None, None, :]
+        mask = mask | (slot[used:, None] == slot)
+    return replace(dense, sparse=Visible(mask=mask, causal=False))
 
 
 def visible_in_cache(

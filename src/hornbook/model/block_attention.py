@@ -106,7 +106,7 @@ class _BlockAttention(torch.autograd.Function):
         batch, time, width = qkv.shape
         size = width // (heads + 2 * kv_heads)
         with torch.autocast("cpu", enabled=False):
-            q, k, v = _split(qkv, cos, sin, heads, kv_heads, scale)
+            q, k, v = split_projection(qkv, cos, sin, heads, kv_heads, scale)
             out = torch.empty(batch, time, heads, size, dtype=qkv.dtype)
             keep = ctx.needs_input_grad[0] and time <= KEEP_LIMIT
             kept = []
@@ -145,30 +145,30 @@ class _BlockAttention(torch.autograd.Function):
             dq, dk, dv = (x.view(batch, heads, time, size) for x in (dq, dk, dv))
             if group > 1:
                 dk, dv = (x.view(batch, kv_heads, group, time, size).sum(2) for x in (dk, dv))
-            _rotate_into(dqkv[:, :, :heads].transpose(1, 2), dq, cos, -sin, scale)
-            _rotate_into(dqkv[:, :, heads : heads + kv_heads].transpose(1, 2), dk, cos, -sin, 1.0)
+            rotate_into(dqkv[:, :, :heads].transpose(1, 2), dq, cos, -sin, scale)
+            rotate_into(dqkv[:, :, heads : heads + kv_heads].transpose(1, 2), dk, cos, -sin, 1.0)
             dqkv[:, :, heads + kv_heads :].copy_(dv.transpose(1, 2))
         return dqkv.view(batch, time, -1), None, None, None, None, None, None
 
 
-def _split(
+def split_projection(
     qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Rotated, scaled queries; rotated keys; values: contiguous (batch heads, time, size), keys repeated."""
     batch, time, width = qkv.shape
     size = width // (heads + 2 * kv_heads)
     parts = qkv.view(batch, time, heads + 2 * kv_heads, size).transpose(1, 2)
-    q = torch.empty(batch, heads, time, size, dtype=qkv.dtype)
-    k = torch.empty(batch, kv_heads, time, size, dtype=qkv.dtype)
-    _rotate_into(q, parts[:, :heads], cos, sin, scale)
-    _rotate_into(k, parts[:, heads : heads + kv_heads], cos, sin, 1.0)
+    q = torch.empty(batch, heads, time, size, dtype=qkv.dtype, device=qkv.device)
+    k = torch.empty(batch, kv_heads, time, size, dtype=qkv.dtype, device=qkv.device)
+    rotate_into(q, parts[:, :heads], cos, sin, scale)
+    rotate_into(k, parts[:, heads : heads + kv_heads], cos, sin, 1.0)
     v = parts[:, heads + kv_heads :]
     if heads != kv_heads:
         k, v = (x.repeat_interleave(heads // kv_heads, dim=1) for x in (k, v))
     return tuple(x.reshape(batch * heads, time, size) for x in (q, k, v))  # type: ignore[return-value]
 
 
-def _rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor, scale: float) -> None:
+def rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor, scale: float) -> None:
     """out = scale * (x rotated), both (batch, heads, time, size); in fp32, row by row to stay in cache."""
     half = cos.shape[-1]
     wide = torch.promote_types(x.dtype, cos.dtype)

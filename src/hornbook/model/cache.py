@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from hornbook.model.attention import Visible, visible_in_cache
+from hornbook.model.attention import Visible, sparse_in_cache, visible_in_cache
 from hornbook.model.config import ModelConfig
 
 
@@ -55,6 +55,7 @@ class KeyValueCache:
         self.keys = torch.zeros(shape, dtype=dtype, device=device)
         self.values = torch.zeros(shape, dtype=dtype, device=device)
         self.padding = None if padding is None else padding.to(device)
+        self.config = config
         self.length = length
         self.used = 0
         self.rope_length = length if rope_length is None else rope_length
@@ -67,8 +68,12 @@ class KeyValueCache:
         return (slot[None, :] - self.padding[:, None]).clamp_min(0)
 
     def visible(self, time: int, window: int | None) -> Visible:
-        """Causal over the filled slots, without padding, inside the window."""
-        return visible_in_cache(self.used, time, self.padding, window=window, device=self.keys.device)
+        """Causal over the filled slots, without padding, inside the window; block-sparse layers apart."""
+        device, pattern = self.keys.device, self.config.block_sparse
+        dense = visible_in_cache(self.used, time, self.padding, window=window, device=device)
+        if pattern is None:
+            return dense
+        return sparse_in_cache(dense, pattern, self.config.heads, self.used, time, self.padding, device)
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Writes keys and values (batch, kv_heads, time, head_dim) behind the used slots."""
@@ -92,6 +97,7 @@ class KeyValueCache:
     def rows(self, index: Tensor) -> "KeyValueCache":
         """A copy with the rows `index` (n,): repeated for samples of one prompt, dropped when finished."""
         copy = object.__new__(KeyValueCache)
+        copy.config = self.config
         copy.keys, copy.values = self.keys[:, index], self.values[:, index]
         copy.padding = None if self.padding is None else self.padding[index]
         copy.length, copy.used, copy.rope_length = self.length, self.used, self.rope_length

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from hornbook.errors import HornbookError
 
-Family = Literal["phi", "phi3", "llama", "phimoe"]
+Family = Literal["phi", "phi3", "llama", "phimoe", "phi3small"]
 Norm = Literal["rmsnorm", "layernorm"]
 Activation = Literal["silu_glu", "gelu_new", "gegelu"]
 Block = Literal["sequential", "parallel"]
@@ -73,15 +73,41 @@ class Multipliers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BlockSparse:
+    """phi-3-small's attention pattern (phi-3 report, section 2): local blocks and per-head vertical stripes.
+
+    Tokens are taken in blocks of `block`. A query in block q sees block k <= q when q - k < `local_blocks`,
+    or when k is one of its head's stripes: (k + head + 1) divisible by `stride` (without the head where
+    `same_for_all_heads`). Every `dense_every`-th layer attends to everything; 0 means none does.
+    """
+
+    block: int = 64
+    local_blocks: int = 16
+    stride: int = 8
+    same_for_all_heads: bool = False
+    dense_every: int = 2
+
+    def is_sparse(self, layer: int) -> bool:
+        """Whether layer `layer` (from 0) is block-sparse: with dense_every 2, layers 0, 2, 4, ... are."""
+        return self.dense_every == 0 or (layer + 1) % self.dense_every != 0
+
+    def first_stripe(self, head: int) -> int:
+        """The lowest block that is a stripe of `head`; the others follow every `stride` blocks."""
+        return (-1 - (0 if self.same_for_all_heads else head)) % self.stride
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Everything that fixes a decoder's shape and arithmetic.
 
     `family` is the Hugging Face `model_type` under which it is saved: "phi" (phi-1, 1.5, 2: one
     LayerNorm feeds both branches), "phi3" (phi-3 onwards: fused qkv and gate-up), "llama",
-    "phimoe" (phi-3.5-MoE: `experts` > 0 SwiGLU experts, two of them active per token).
+    "phimoe" (phi-3.5-MoE: `experts` > 0 SwiGLU experts, two of them active per token), "phi3small".
     `kv_heads` 0 means one per query head; `head_dim` 0 means hidden_size / heads. Lengths
     (`max_position`, `sliding_window`) are in tokens; with a window W a query sees the W latest
     tokens including itself. `rotary_fraction` of each head is rotated, the rest is position-free.
+    `residual_dropout` falls on both branches, `mlp_dropout` on the MLP's alone. `unused_ids` are rows of
+    the vocabulary that stand for nothing: their logits are the lowest number of the dtype.
     """
 
     vocab_size: int
@@ -109,14 +135,17 @@ class ModelConfig:
     long_rope: LongRope | None = None
     max_position: int = 4096
     sliding_window: int | None = None
+    block_sparse: BlockSparse | None = None
     embedding_dropout: float = 0.0
     residual_dropout: float = 0.0
+    mlp_dropout: float = 0.0
     attention_dropout: float = 0.0
     init_std: float = 0.02
     multipliers: Multipliers = field(default_factory=Multipliers)
     bos_id: int | None = None
     eos_ids: tuple[int, ...] = ()
     pad_id: int | None = None
+    unused_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_position"):
@@ -168,7 +197,20 @@ class ModelConfig:
         _require(
             window is None or window > 0, "sliding_window", window, "None or a positive number of tokens"
         )
-        for name in ("embedding_dropout", "residual_dropout", "attention_dropout"):
+        if self.block_sparse is not None:
+            for name in ("block", "local_blocks", "stride"):
+                value = getattr(self.block_sparse, name)
+                _require(value > 0, f"block_sparse.{name}", value, "positive")
+            every = self.block_sparse.dense_every
+            _require(every >= 0, "block_sparse.dense_every", every, "zero or positive")
+            _require(window is None, "sliding_window", window, "None beside block_sparse")
+        _require(
+            all(0 <= i < self.vocab_size for i in self.unused_ids),
+            "unused_ids",
+            self.unused_ids,
+            f"from 0 to {self.vocab_size - 1}",
+        )
+        for name in ("embedding_dropout", "residual_dropout", "mlp_dropout", "attention_dropout"):
             _require(0.0 <= getattr(self, name) < 1.0, name, getattr(self, name), "in [0, 1)")
         if self.long_rope is not None:
             for name in ("short_factor", "long_factor"):
@@ -250,7 +292,10 @@ class ModelConfig:
             settings["long_rope"] = LongRope(**rope)
         if "multipliers" in settings:
             settings["multipliers"] = Multipliers(**settings["multipliers"])
-        settings["eos_ids"] = tuple(settings.get("eos_ids", ()))
+        if settings.get("block_sparse") is not None:
+            settings["block_sparse"] = BlockSparse(**settings["block_sparse"])
+        for name in ("eos_ids", "unused_ids"):
+            settings[name] = tuple(settings.get(name, ()))
         return cls(**settings)
 
     @classmethod

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hornbook.model.attention import visible_in_training
+from hornbook.model.attention import sparse_in_training, visible_in_training
 from hornbook.model.cache import Cache
 from hornbook.model.config import ModelConfig
 from hornbook.model.layers import Block, Embedding, Linear, make_norm
@@ -82,6 +82,16 @@ class Decoder(nn.Module):
                 device=tokens.device,
                 blocks=self._blocks(tokens),
             )
+            if self.config.block_sparse is not None:
+                visible = sparse_in_training(
+                    visible,
+                    self.config.block_sparse,
+                    self.config.heads,
+                    time,
+                    document=document,
+                    device=tokens.device,
+                    dropout=self.training and self.config.attention_dropout > 0,
+                )
         cos, sin = self._angles(tokens, position, cache)
         x = self.embed_tokens(tokens)
         if self.config.multipliers.embedding != 1.0:
@@ -125,4 +135,14 @@ class Decoder(nn.Module):
             out = F.linear(hidden, self.embed_tokens.weight, self.head_bias)
         else:
             out = self.lm_head(hidden)
-        return out * self.config.multipliers.logits if self.config.multipliers.logits != 1.0 else out
+        if self.config.multipliers.logits != 1.0:
+            out = out * self.config.multipliers.logits
+        return hide_unused(out, self.config)
+
+
+def hide_unused(logits: Tensor, config: ModelConfig) -> Tensor:
+    """Logits (..., vocab_size) with the rows that stand for no token at the lowest number of the dtype."""
+    if not config.unused_ids:
+        return logits
+    unused = torch.tensor(config.unused_ids, device=logits.device)
+    return logits.index_fill(-1, unused, torch.finfo(logits.dtype).min)

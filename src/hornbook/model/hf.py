@@ -13,6 +13,7 @@ from hornbook.errors import HornbookError
 from hornbook.model.assemble import Piece, Pieces, assemble, check_tensors, in_rows, listed, parameter_shapes
 from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
+from hornbook.model.hf_phi3_small import group, ungroup
 from hornbook.model.tensor_file import Entry, Planned, atomic_file, read_header, write_tensors
 
 SHARD_BYTES = 5_000_000_000
@@ -22,7 +23,7 @@ def tensor_map(config: ModelConfig) -> dict[str, list[Piece]]:
     """Our parameter names, each with the Hugging Face tensors that make it up, in row order.
 
     Every map is a concatenation of rows: phi and llama store q, k, v (and llama gate and up)
-    apart, phi3 stores them fused as we do.
+    apart, phi3 stores them fused as we do; phi3small's fused rows are in another order (`reordered`).
     """
     queries, keys = config.heads * config.head_dim, config.kv_heads * config.head_dim
     qkv = [("q_proj", queries), ("k_proj", keys), ("v_proj", keys)]
@@ -47,6 +48,15 @@ def tensor_map(config: ModelConfig) -> dict[str, list[Piece]]:
             "mlp.gate_up_proj": [(f"{expert}.{part}", inner) for expert in experts for part in ("w1", "w3")],
             "mlp.down_proj": [(f"{expert}.w2", config.hidden_size) for expert in experts],
         }
+    elif config.family == "phi3small":
+        layer = {
+            "attention_norm": [("input_layernorm", config.hidden_size)],
+            "attention.qkv_proj": [("self_attn.query_key_value", queries + 2 * keys)],
+            "attention.o_proj": [("self_attn.dense", config.hidden_size)],
+            "mlp_norm": [("post_attention_layernorm", config.hidden_size)],
+            "mlp.gate_up_proj": [("mlp.up_proj", 2 * inner)],
+            "mlp.down_proj": [("mlp.down_proj", config.hidden_size)],
+        }
     else:
         fused = config.family == "phi3"
         layer = {
@@ -65,7 +75,7 @@ def tensor_map(config: ModelConfig) -> dict[str, list[Piece]]:
     for n in range(config.layers):
         for ours, theirs in layer.items():
             modules[f"layers.{n}.{ours}"] = [(f"model.layers.{n}.{name}", rows) for name, rows in theirs]
-    final = "model.final_layernorm" if config.family == "phi" else "model.norm"
+    final = "model.final_layernorm" if config.family in ("phi", "phi3small") else "model.norm"
     modules["norm"] = [(final, config.hidden_size)]
     modules["lm_head"] = [("lm_head", config.vocab_size)]
     out: dict[str, list[Piece]] = {}
@@ -75,10 +85,15 @@ def tensor_map(config: ModelConfig) -> dict[str, list[Piece]]:
     return out
 
 
+def reordered(config: ModelConfig, name: str) -> bool:
+    """Whether the rows of tensor `name` are kept key head by key head, not queries, keys, values."""
+    return config.family == "phi3small" and ".query_key_value." in name
+
+
 def load_checkpoint(
     folder: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> Decoder:
-    """Loads a Hugging Face folder of a phi, phi3 or llama model, in evaluation mode.
+    """Loads a Hugging Face folder of any family that `hf_config.ARCHITECTURES` names, in evaluation mode.
 
     dtype: of the parameters; None keeps the dtype of the files. Peak memory is the model and
     about one tensor. Raises HornbookError for a folder without config or weights, an unknown
@@ -91,7 +106,9 @@ def load_checkpoint(
     _check(folder, config, entries, pieces)
 
     def read_into(name: str, rows: Tensor) -> None:
-        if entries[name].dtype == rows.dtype:
+        if reordered(config, name):
+            rows.copy_(ungroup(entries[name].read(), config))
+        elif entries[name].dtype == rows.dtype:
             entries[name].read_into(rows)
         else:
             rows.copy_(entries[name].read())
@@ -196,7 +213,7 @@ def save_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     parameters = dict(model.named_parameters())
     planned = [
-        _planned(parameters[name], part, dtype)
+        _planned(model.config, parameters[name], part, dtype)
         for name, parts in tensor_map(model.config).items()
         for part in parts
     ]
@@ -229,12 +246,16 @@ def save_checkpoint(
     _write_json(folder / "config.json", hf)
 
 
-def _planned(parameter: Tensor, part: Piece, dtype: torch.dtype | None) -> Planned:
+def _planned(config: ModelConfig, parameter: Tensor, part: Piece, dtype: torch.dtype | None) -> Planned:
+    def make() -> Tensor:
+        rows = parameter[part.start : part.stop]
+        return group(rows, config) if reordered(config, part.name) else rows
+
     return Planned(
         name=part.name,
         dtype=parameter.dtype if dtype is None else dtype,
         shape=(part.stop - part.start, *parameter.shape[1:]),
-        make=lambda: parameter[part.start : part.stop],
+        make=make,
     )
 
 

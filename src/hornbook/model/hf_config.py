@@ -5,12 +5,14 @@ from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.model.config import Activation, LongRope, ModelConfig, Multipliers
+from hornbook.model.hf_phi3_small import config_from_phi3_small, config_to_phi3_small
 
 ARCHITECTURES = {
     "phi": "PhiForCausalLM",
     "phi3": "Phi3ForCausalLM",
     "llama": "LlamaForCausalLM",
     "phimoe": "PhimoeForCausalLM",
+    "phi3small": "Phi3SmallForCausalLM",
 }
 
 # The partial rotary factor a family has when its config.json does not say (class defaults).
@@ -45,6 +47,8 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
             f"config.json says model_type = {kind!r}, an architecture this version does not know. "
             f"It knows {', '.join(ARCHITECTURES)}."
         )
+    if kind == "phi3small":
+        return config_from_phi3_small(config)
     missing = [name for name in _REQUIRED if config.get(name) is None]
     if missing:
         raise HornbookError(f"config.json (model_type {kind}) lacks {', '.join(missing)}.")
@@ -140,6 +144,8 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     Raises HornbookError where the Hugging Face class of `config.family` cannot express the model.
     """
     _check_expressible(config)
+    if config.family == "phi3small":
+        return config_to_phi3_small(config)
     eos: int | list[int] | None = list(config.eos_ids) or None
     if len(config.eos_ids) == 1:
         eos = config.eos_ids[0]
@@ -210,7 +216,9 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
 
 def _check_expressible(config: ModelConfig) -> None:
     """Refuses to write a config.json that would silently mean another model."""
-    expected: dict[str, object] = {"multipliers": Multipliers()}
+    expected: dict[str, object] = {"experts": 0} if config.family != "phimoe" else {}
+    if config.family != "phi3small":
+        expected |= {"multipliers": Multipliers(), "block_sparse": None, "mlp_dropout": 0.0, "unused_ids": ()}
     if config.family == "phi":
         expected |= {
             "block": "parallel",
@@ -233,10 +241,24 @@ def _check_expressible(config: ModelConfig) -> None:
             "embedding_dropout": 0.0,
             "residual_dropout": 0.0,
         }
+    elif config.family == "phi3small":
+        expected |= {
+            "block": "sequential",
+            "norm": "layernorm",
+            "activation": "gegelu",
+            "attention_bias": True,
+            "mlp_bias": True,
+            "head_bias": False,
+            "rotary_fraction": 1.0,
+            "residual_dropout": 0.0,
+            "sliding_window": None,
+            "head_dim": config.hidden_size // config.heads,
+        }
+        scale = config.multipliers
+        if scale != Multipliers() and (scale.attention is None or scale.residual != 1.0):
+            expected["multipliers"] = "all but residual, with attention set"
     else:
         expected |= {"block": "sequential", "norm": "rmsnorm", "activation": "silu_glu", "head_bias": False}
-    if config.family != "phimoe":
-        expected["experts"] = 0
     if config.family == "phi3":
         expected |= {"attention_bias": False, "mlp_bias": False}
     if config.family == "llama":

@@ -11,6 +11,7 @@ from hornbook.model.config import GATED, ModelConfig
 from hornbook.model.fused import rms_norm, swiglu
 from hornbook.model.moe import SparseMLP
 from hornbook.model.rope import rotate
+from hornbook.model.sparse_attention import attend_in_stripes
 
 
 class Linear(nn.Linear):
@@ -121,6 +122,7 @@ class Attention(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.layer = layer
+        self.sparse = config.block_sparse is not None and config.block_sparse.is_sparse(layer)
         self.heads, self.kv_heads, self.head_dim = config.heads, config.kv_heads, config.head_dim
         self.scale = config.softmax_scale
         self.dropout = config.attention_dropout
@@ -133,17 +135,27 @@ class Attention(nn.Module):
     ) -> Tensor:
         """x (batch, time, hidden); cos and sin broadcastable to (batch, heads, time, rotary_dim / 2)."""
         batch, time, _ = x.shape
-        if visible.spans is not None and cache is None:
-            mixed = attend_in_blocks(
+        if self.sparse and visible.sparse is not None:
+            visible = visible.sparse
+        heads, kv_heads, scale = self.heads, self.kv_heads, self.scale
+        joined: Tensor
+        if visible.stripes is not None:
+            mixed = attend_in_stripes(
                 self.qkv_proj(x),
                 cos,
                 sin,
-                heads=self.heads,
-                kv_heads=self.kv_heads,
-                scale=self.scale,
-                spans=visible.spans,
+                heads=heads,
+                kv_heads=kv_heads,
+                scale=scale,
+                stripes=visible.stripes,
             )
-            joined: Tensor = self.o_proj(mixed)
+            joined = self.o_proj(mixed)
+            return joined
+        if visible.spans is not None and cache is None:
+            mixed = attend_in_blocks(
+                self.qkv_proj(x), cos, sin, heads=heads, kv_heads=kv_heads, scale=scale, spans=visible.spans
+            )
+            joined = self.o_proj(mixed)
             return joined
         qkv = (
             self.qkv_proj(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim).transpose(1, 2)
@@ -164,7 +176,7 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.parallel = config.block == "parallel"
-        self.dropout = config.residual_dropout
+        self.dropout, self.mlp_dropout = config.residual_dropout, config.mlp_dropout
         self.multiplier = config.multipliers.residual
         self.attention_norm = make_norm(config)
         self.attention = Attention(config, layer)
@@ -177,6 +189,10 @@ class Block(nn.Module):
             x = x * self.multiplier
         return F.dropout(x, self.dropout, self.training) if self.dropout else x
 
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.mlp(x)
+        return F.dropout(out, self.mlp_dropout, self.training) if self.mlp_dropout else out
+
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, *, visible: Visible, cache: Cache | None = None
     ) -> Tensor:
@@ -184,6 +200,6 @@ class Block(nn.Module):
         normed = self.attention_norm(x)
         attended = self._branch(self.attention(normed, cos, sin, visible=visible, cache=cache))
         if self.parallel:
-            return x + attended + self._branch(self.mlp(normed))
+            return x + attended + self._branch(self._feed_forward(normed))
         x = x + attended
-        return x + self._branch(self.mlp(self.mlp_norm(x)))
+        return x + self._branch(self._feed_forward(self.mlp_norm(x)))

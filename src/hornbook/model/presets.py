@@ -8,7 +8,7 @@ from collections.abc import Callable
 from itertools import chain, repeat
 
 from hornbook.errors import HornbookError
-from hornbook.model.config import LongRope, ModelConfig
+from hornbook.model.config import BlockSparse, LongRope, ModelConfig, Multipliers
 
 # fmt: off
 _PHI35_MINI_LONG = (
@@ -126,6 +126,35 @@ def _phi4_mini() -> ModelConfig:
     )
 
 
+def _phi3_small() -> ModelConfig:
+    """The 8k model: cl100k vocabulary, GEGELU, muP, every other layer block-sparse."""
+    return ModelConfig(
+        family="phi3small",
+        vocab_size=100352,
+        hidden_size=4096,
+        layers=32,
+        heads=32,
+        kv_heads=8,
+        intermediate_size=14336,
+        norm="layernorm",
+        activation="gegelu",
+        gegelu_limit=20.0,
+        attention_bias=True,
+        mlp_bias=True,
+        tied_embeddings=True,
+        rope_theta=1_000_000.0,
+        max_position=8192,
+        block_sparse=BlockSparse(block=64, local_blocks=16, stride=8, dense_every=2),
+        embedding_dropout=0.1,
+        mlp_dropout=0.1,
+        multipliers=Multipliers(embedding=10.0, logits=1 / 8, attention=1.0),
+        bos_id=100257,
+        eos_ids=(100257, 100266),
+        pad_id=100257,
+        unused_ids=(100256, *range(100258, 100261), 100264, 100265, *range(100267, 100352)),
+    )
+
+
 def _phi35_moe() -> ModelConfig:
     """Without its LongRoPE lists, which are not in print: for plans and as a shape, up to 4096 tokens."""
     return ModelConfig(
@@ -212,6 +241,7 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
             short_factor=_PHI3_MINI_SHORT, long_factor=_PHI3_MINI_LONG, original_max_position=4096
         ),
     ),
+    "phi-3-small": _phi3_small,
     "phi-3-medium": lambda: _fourteen_billion(
         vocab_size=32064,
         rope_theta=10_000.0,
@@ -244,7 +274,12 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "student-350m": lambda: student(hidden_size=1024, layers=19, vocab_size=32064),
     "student-1.3b": lambda: student(hidden_size=2048, layers=18, vocab_size=32064),
 }
-_ALIASES = {"phi-3-mini-4k": "phi-3-mini", "phi-3-medium-4k": "phi-3-medium", "smollm2": "smollm2-135m"}
+_ALIASES = {
+    "phi-3-mini-4k": "phi-3-mini",
+    "phi-3-small-8k": "phi-3-small",
+    "phi-3-medium-4k": "phi-3-medium",
+    "smollm2": "smollm2-135m",
+}
 
 
 def preset(name: str) -> ModelConfig:
