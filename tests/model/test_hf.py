@@ -283,7 +283,9 @@ def test_peak_memory_is_the_model_and_about_one_tensor(tmp_path):
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "big"), str(tmp_path / "small")]
     out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     load, save, load_bf16 = (int(line) for line in out.split())
-    model, tensor, slack = 4 * big.parameters(), 4 * 4096 * 512, 24_000_000
+    model, tensor, slack = 4 * big.parameters(), 4 * 4096 * 512, 45_000_000
+    # The slack is an allocator's mood; a second copy of the model would be over every limit all the same.
+    assert slack < model / 2 - tensor
     assert model > 10 * tensor
     assert load < model + tensor + slack
     assert save < tensor + slack
