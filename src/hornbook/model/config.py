@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from hornbook.errors import HornbookError
+from hornbook.model.vision_config import VisionConfig
 
-Family = Literal["phi", "phi3", "llama", "phimoe", "phi3small"]
+Family = Literal["phi", "phi3", "llama", "phimoe", "phi3small", "phi3_v"]
 Norm = Literal["rmsnorm", "layernorm"]
 Activation = Literal["silu_glu", "gelu_new", "gegelu"]
 Block = Literal["sequential", "parallel"]
@@ -102,7 +103,8 @@ class ModelConfig:
 
     `family` is the Hugging Face `model_type` under which it is saved: "phi" (phi-1, 1.5, 2: one
     LayerNorm feeds both branches), "phi3" (phi-3 onwards: fused qkv and gate-up), "llama",
-    "phimoe" (phi-3.5-MoE: `experts` > 0 SwiGLU experts, two of them active per token), "phi3small".
+    "phimoe" (phi-3.5-MoE: `experts` > 0 SwiGLU experts, two of them active per token), "phi3small",
+    "phi3_v" (a phi-3 that sees: `vision`).
     `kv_heads` 0 means one per query head; `head_dim` 0 means hidden_size / heads. Lengths
     (`max_position`, `sliding_window`) are in tokens; with a window W a query sees the W latest
     tokens including itself. `rotary_fraction` of each head is rotated, the rest is position-free.
@@ -146,6 +148,7 @@ class ModelConfig:
     eos_ids: tuple[int, ...] = ()
     pad_id: int | None = None
     unused_ids: tuple[int, ...] = ()
+    vision: VisionConfig | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size", "max_position"):
@@ -243,7 +246,7 @@ class ModelConfig:
         Per layer: (H + 2K) d h + H d h for attention, 3 h I (gated) or 2 h I for the MLP, the
         norms (h each, 2h with bias) and the biases; with experts the MLP that many times and h for
         each expert's row of the router; plus V h for the embeddings, as much again
-        for an untied head, and the final norm.
+        for an untied head, the final norm, and what `VisionConfig.parameters` counts.
         """
         h, i = self.hidden_size, self.intermediate_size
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
@@ -258,7 +261,8 @@ class ModelConfig:
         head = (0 if self.tied_embeddings else self.vocab_size * h) + (
             self.vocab_size if self.head_bias else 0
         )
-        return self.vocab_size * h + self.layers * layer + norm + head
+        sight = 0 if self.vision is None else self.vision.parameters(h)
+        return self.vocab_size * h + self.layers * layer + norm + head + sight
 
     def active_parameters(self) -> int:
         """Parameters that one token meets: all of them, or two experts' share in every layer."""
@@ -294,6 +298,8 @@ class ModelConfig:
             settings["multipliers"] = Multipliers(**settings["multipliers"])
         if settings.get("block_sparse") is not None:
             settings["block_sparse"] = BlockSparse(**settings["block_sparse"])
+        if settings.get("vision") is not None:
+            settings["vision"] = VisionConfig(**settings["vision"])
         for name in ("eos_ids", "unused_ids"):
             settings[name] = tuple(settings.get(name, ()))
         return cls(**settings)

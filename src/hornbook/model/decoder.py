@@ -11,6 +11,7 @@ from hornbook.model.cache import Cache
 from hornbook.model.config import ModelConfig
 from hornbook.model.layers import Block, Embedding, Linear, make_norm
 from hornbook.model.rope import Rope
+from hornbook.model.vision import PictureEmbedding, Pictures
 
 
 class Decoder(nn.Module):
@@ -35,6 +36,7 @@ class Decoder(nn.Module):
             if config.tied_embeddings and config.head_bias
             else None
         )
+        self.vision = None if config.vision is None else PictureEmbedding(config.vision, config.hidden_size)
         self.rope = Rope(config)
         self.reset_parameters()
 
@@ -47,6 +49,8 @@ class Decoder(nn.Module):
             return
         std = self.config.init_std
         nn.init.normal_(self.embed_tokens.weight, std=std)
+        if self.vision is not None:
+            self.vision.reset_parameters(std)
         for name, module in self.named_modules():
             if isinstance(module, nn.Linear):
                 writes_residual = name.endswith(("o_proj", "down_proj"))
@@ -62,12 +66,14 @@ class Decoder(nn.Module):
         position: Tensor | None = None,
         document: Tensor | None = None,
         cache: Cache | None = None,
+        pictures: Pictures | None = None,
     ) -> Tensor:
         """Hidden states after the final norm, (batch, time, hidden).
 
         tokens: (batch, time) ids. position: (batch, time) or (time,); default 0, 1, ... or what
         the cache says. document: (batch, time) ids of packed documents, which then do not see each
         other; not together with a cache. cache: filled by this call with the new keys and values.
+        pictures: what the negative ids of a vision model stand for (`hornbook.model.pictures` makes both).
         """
         time = tokens.shape[1]
         if cache is not None:
@@ -93,7 +99,10 @@ class Decoder(nn.Module):
                     dropout=self.training and self.config.attention_dropout > 0,
                 )
         cos, sin = self._angles(tokens, position, cache)
-        x = self.embed_tokens(tokens)
+        if self.vision is None:
+            x = self.embed_tokens(tokens)
+        else:
+            x = self.vision.place(self.embed_tokens(tokens.clamp(min=0)), tokens, pictures)
         if self.config.multipliers.embedding != 1.0:
             x = x * self.config.multipliers.embedding
         if self.config.embedding_dropout:

@@ -14,6 +14,7 @@ from hornbook.model.assemble import Piece, Pieces, assemble, check_tensors, in_r
 from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
 from hornbook.model.hf_phi3_small import group, ungroup
+from hornbook.model.hf_vision import is_spare, vision_modules, vision_tensors
 from hornbook.model.tensor_file import Entry, Planned, atomic_file, read_header, write_tensors
 
 SHARD_BYTES = 5_000_000_000
@@ -58,7 +59,7 @@ def tensor_map(config: ModelConfig) -> dict[str, list[Piece]]:
             "mlp.down_proj": [("mlp.down_proj", config.hidden_size)],
         }
     else:
-        fused = config.family == "phi3"
+        fused = config.family in ("phi3", "phi3_v")
         layer = {
             "attention_norm": [("input_layernorm", config.hidden_size)],
             "attention.qkv_proj": [("self_attn.qkv_proj", queries + 2 * keys)]
@@ -78,8 +79,14 @@ def tensor_map(config: ModelConfig) -> dict[str, list[Piece]]:
     final = "model.final_layernorm" if config.family in ("phi", "phi3small") else "model.norm"
     modules["norm"] = [(final, config.hidden_size)]
     modules["lm_head"] = [("lm_head", config.vocab_size)]
+    modules |= vision_modules(config)
+    alone = vision_tensors(config)
     out: dict[str, list[Piece]] = {}
     for name in parameter_shapes(config):
+        if name in alone:
+            stored, count = alone[name]
+            out[name] = [Piece(name=stored, start=0, stop=count)]
+            continue
         module, _, leaf = name.rpartition(".")
         out[name] = in_rows(modules[module], leaf)
     return out
@@ -177,13 +184,17 @@ def _entries(folder: Path) -> dict[str, Entry]:
 
 def _check(folder: Path, config: ModelConfig, entries: Mapping[str, Entry], pieces: Pieces) -> None:
     """Compares what the files hold with what the config asks for; one error lists every difference."""
-    integers = [name for name, entry in entries.items() if not entry.dtype.is_floating_point]
+    integers = [n for n, entry in entries.items() if not entry.dtype.is_floating_point and not is_spare(n)]
     check_tensors(
         folder,
         config,
         pieces,
         {name: entry.shape for name, entry in entries.items()},
-        ignored=lambda name: ".rotary_emb." in name or (config.tied_embeddings and name == "lm_head.weight"),
+        ignored=lambda name: (
+            ".rotary_emb." in name
+            or (config.vision is not None and is_spare(name))
+            or (config.tied_embeddings and name == "lm_head.weight")
+        ),
         other_problems=[f"{len(integers)} not floating point: {listed(integers)}"] if integers else [],
     )
     if config.tied_embeddings and "lm_head.weight" in entries:

@@ -1,11 +1,13 @@
-"""Hugging Face `config.json` to `ModelConfig` and back, for phi, phi3 and llama."""
+"""Hugging Face `config.json` to `ModelConfig` and back, for every family."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.model.config import Activation, LongRope, ModelConfig, Multipliers
 from hornbook.model.hf_phi3_small import config_from_phi3_small, config_to_phi3_small
+from hornbook.model.hf_vision import vision_from_hf, vision_to_hf
 
 ARCHITECTURES = {
     "phi": "PhiForCausalLM",
@@ -13,6 +15,7 @@ ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
     "phimoe": "PhimoeForCausalLM",
     "phi3small": "Phi3SmallForCausalLM",
+    "phi3_v": "Phi3VForCausalLM",
 }
 
 # The partial rotary factor a family has when its config.json does not say (class defaults).
@@ -49,6 +52,9 @@ def config_from_hf(config: Mapping[str, Any]) -> ModelConfig:
         )
     if kind == "phi3small":
         return config_from_phi3_small(config)
+    if kind == "phi3_v":
+        body = config_from_hf({**config, "model_type": "phi3"})
+        return replace(body, family="phi3_v", vision=vision_from_hf(config))
     missing = [name for name in _REQUIRED if config.get(name) is None]
     if missing:
         raise HornbookError(f"config.json (model_type {kind}) lacks {', '.join(missing)}.")
@@ -146,6 +152,10 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     _check_expressible(config)
     if config.family == "phi3small":
         return config_to_phi3_small(config)
+    if config.vision is not None:
+        body = config_to_hf(replace(config, family="phi3", vision=None))
+        head = {"architectures": [ARCHITECTURES["phi3_v"]], "model_type": "phi3_v"}
+        return body | head | vision_to_hf(config.vision)
     eos: int | list[int] | None = list(config.eos_ids) or None
     if len(config.eos_ids) == 1:
         eos = config.eos_ids[0]
@@ -259,7 +269,7 @@ def _check_expressible(config: ModelConfig) -> None:
             expected["multipliers"] = "all but residual, with attention set"
     else:
         expected |= {"block": "sequential", "norm": "rmsnorm", "activation": "silu_glu", "head_bias": False}
-    if config.family == "phi3":
+    if config.family in ("phi3", "phi3_v"):
         expected |= {"attention_bias": False, "mlp_bias": False}
     if config.family == "llama":
         expected |= {
@@ -269,6 +279,8 @@ def _check_expressible(config: ModelConfig) -> None:
             "embedding_dropout": 0.0,
             "residual_dropout": 0.0,
         }
+    if (config.vision is None) == (config.family == "phi3_v"):
+        expected["vision"] = "set in phi3_v models and in no others"
     wrong = [
         f"{name} = {getattr(config, name)!r}"
         for name, value in expected.items()

@@ -5,10 +5,12 @@ training from scratch. A released checkpoint brings its own lists in its config.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import chain, repeat
 
 from hornbook.errors import HornbookError
 from hornbook.model.config import BlockSparse, LongRope, ModelConfig, Multipliers
+from hornbook.model.vision_config import VisionConfig
 
 # fmt: off
 _PHI35_MINI_LONG = (
@@ -21,6 +23,11 @@ _PHI35_MINI_SHORT = (
     1.0, 1.02, 1.03, 1.03, *repeat(1.05, 5), 1.07, 1.10, 1.11, 1.16, 1.16, 1.17, 1.29, 1.34, 1.68,
     1.79, 1.82, 1.85, 1.88, 1.91, 1.94, 1.99, *repeat(2.02, 6), *repeat(2.03, 9), 2.08, 2.09, 2.19,
     2.22, 2.59, 2.73, 2.75, 2.84,
+)
+_PHI35_VISION_SHORT = (
+    1.08, 1.10, 1.13, 1.28, 1.31, 1.45, 1.45, 1.95, 2.03, 2.43, 2.57, 2.95, 3.73, 3.87, 4.19, 4.44,
+    4.64, 4.98, 5.16, 5.28, 5.76, 5.89, 5.89, 5.97, 6.09, 6.28, 6.77, 6.89, 7.11, 7.13, 7.18, 7.29,
+    7.34, 7.56, 7.62, 7.70, *repeat(7.88, 3), 7.94, 7.95, 7.98, 8.20, 8.44, 8.47, 8.59, 8.81, 9.00,
 )
 _PHI3_MINI_LONG = (
     1.03, 1.05, 1.05, 1.08, 1.23, 1.23, 1.30, 1.45, 1.60, 1.65, 1.90, 2.86, 3.69, 5.42, 5.49, 5.49,
@@ -124,6 +131,13 @@ def _phi4_mini() -> ModelConfig:
         eos_ids=(199999, 200020),
         pad_id=199999,
     )
+
+
+def _phi3_vision(window: int, short: tuple[float, ...], long: tuple[float, ...]) -> ModelConfig:
+    """phi-3-mini's body behind CLIP ViT-L/14-336."""
+    rope = LongRope(short_factor=short, long_factor=long, original_max_position=4096)
+    body = _phi3_mini(max_position=131072, window=window, long_rope=rope)
+    return replace(body, family="phi3_v", vision=VisionConfig())
 
 
 def _phi3_small() -> ModelConfig:
@@ -256,6 +270,8 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
             short_factor=_PHI35_MINI_SHORT, long_factor=_PHI35_MINI_LONG, original_max_position=4096
         ),
     ),
+    "phi-3-vision": lambda: _phi3_vision(131072, _PHI3_MINI_SHORT, _PHI3_MINI_LONG),
+    "phi-3.5-vision": lambda: _phi3_vision(262144, _PHI35_VISION_SHORT, _PHI35_MINI_LONG),
     "phi-4": lambda: _fourteen_billion(
         vocab_size=100352,
         rope_theta=250_000.0,
