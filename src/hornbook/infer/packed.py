@@ -167,6 +167,7 @@ class ReadyDecoder(nn.Module):
             if model.lm_head is None:
                 cast(nn.Linear, self.head).weight = body.embed_tokens.weight
         body.lm_head, body.head_bias = None, None
+        body.vision = None  # the engine reads text alone
         self.body = body
 
     def _plain(self, value: Tensor) -> nn.Parameter:

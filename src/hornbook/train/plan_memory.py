@@ -55,6 +55,8 @@ class InferenceMemory:
 def layer_parameters(model: ModelConfig) -> int:
     """Parameters of one layer, all experts counted."""
     outside = model.vocab_size * model.hidden_size + _head(model)
+    if model.vision is not None:
+        outside += model.vision.parameters(model.hidden_size)
     norm = model.hidden_size * (2 if model.norm == "layernorm" else 1)
     return (model.parameters() - outside - norm) // model.layers
 
