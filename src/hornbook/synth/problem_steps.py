@@ -141,7 +141,7 @@ STEPS = {
             "groups",
             "open",
             _ONE,
-            "{boxes} = {n}; {x} = {boxes} * {k}",
+            "{x} = {n} * {k}",
             _numbers(_TINY, _TINY),
             lambda s, n: (n[0] * n[1],),
         ),
@@ -149,7 +149,7 @@ STEPS = {
             "rate",
             "open",
             _ONE,
-            "each = {n}; {x} = each * {k}",
+            "{x} = {n} * {k}",
             _numbers(_TINY, _TINY),
             lambda s, n: (n[0] * n[1],),
         ),
@@ -361,14 +361,20 @@ def skeletons(held_out: bool) -> dict[tuple[str, int], tuple[Skeleton, ...]]:
     return {key: tuple(value) for key, value in out.items()}
 
 
-_OWN_ONLY = frozenset({"groups", "rate", "price", "gain_groups", "lose_groups"})
+_BOXED = frozenset({"groups", "rate", "gain_groups", "lose_groups"})
+_SORTED = frozenset({"share", "bags", "left_over", "price"})
+_NOT_IN = {
+    "coins": frozenset({"price"}),
+    "pond": _BOXED | _SORTED,
+    "bus": _BOXED | _SORTED | {"double", "triple"},
+    "shop": _BOXED,
+    "garden": _BOXED,
+}
 
 
 def scene_allows(scene: Scene, skeleton: Skeleton) -> bool:
     """Ducks are not sold in boxes, and coins do not cost coins."""
-    if scene.name == "coins" and "price" in skeleton:
-        return False
-    return scene.name in ("toys", "food", "coins", "garden") or not _OWN_ONLY.intersection(skeleton)
+    return _NOT_IN.get(scene.name, frozenset()).isdisjoint(skeleton)
 
 
 @cache

@@ -18,13 +18,12 @@ from hornbook.synth.phrase import Phrases, pick, sentence_case, weighted
 from hornbook.synth.problem_words import CONTAINERS, DISTRACTORS, SCENES, WORDINGS, Scene
 from hornbook.synth.stories import meta, rng_for
 
-VERSION = "word-problems-1"
+VERSION = "word-problems-2"
 SOURCE = "synth/word_problems"
 DISTRACTOR_SHARE = 0.15
 
 _WORDS = {name: Phrases(texts) for name, texts in WORDINGS.items()}
 _DISTRACTORS = Phrases(DISTRACTORS)
-_HERE_SCENES = frozenset({"pond", "bus", "shop"})
 _FAMILY_SHARE = (("one", 0.55), ("people", 0.33), ("things", 0.12))
 _CHANGES_SHARE = (0.2, 0.4, 0.4)
 _LITERAL = re.compile(r"(?<![\w.])\d+(?![\w.])")
@@ -220,23 +219,18 @@ def _draw_twice(skeleton: tuple[str, ...], rng: Random) -> Any:
     return None
 
 
+_SCENES = {scene.name: scene for scene in SCENES}
+
+
 @cache
 def _wording(name: str, scene_name: str) -> Phrases:
     """The wordings of a step in a scene; scenes without an owner never speak of one."""
-    scene = next(scene for scene in SCENES if scene.name == scene_name)
-    own = {
-        "have": scene.have,
-        "gain": scene.gain,
-        "lose": scene.lose,
-        "now": scene.now,
-        "half": scene.half,
-        "percent": scene.percent,
-    }.get(name)
-    if own is not None:
-        return Phrases(own)
-    if scene_name in _HERE_SCENES:
-        free = [phrase.source for phrase in _WORDS[name] if not {"H", "he", "He", "F", "A"} & phrase.slots]
-        return Phrases(free) if free else _WORDS[name]
+    scene = _SCENES[scene_name]
+    if name in scene.words:
+        return Phrases(scene.words[name])
+    if scene.public:
+        free = [text for phrase in _WORDS[name] if "{H}" not in (text := phrase.source)]
+        return Phrases(free)
     return _WORDS[name]
 
 
@@ -245,51 +239,65 @@ def _word(
 ) -> tuple[str, str, bool]:
     """Question and program of a plan: statement by statement, line by line."""
     family = problem_steps.STEPS[skeleton[0]].family
-    names = rng.sample(_NAMES, 2)
-    owned = SCENES[0] if family != "one" and scene.name in (*_HERE_SCENES, "coins", "garden") else scene
-    things = rng.sample(owned.things, 2) if len(owned.things) > 1 else [owned.things[0], owned.things[0]]
+    hero, friend, other = rng.sample(_NAMES, 3)
+    if family != "one" and scene.name not in ("toys", "food"):
+        scene = pick(rng, SCENES[:2])
+    things = rng.sample(scene.things, 2) if len(scene.things) > 1 else [scene.things[0]] * 2
     box, boxes = pick(rng, CONTAINERS)
-    pronouns = lexicon.PRONOUNS[lexicon.GENDER[names[0]]]
+    adult = pick(rng, _ADULTS)
+    pronouns = lexicon.PRONOUNS[lexicon.GENDER[hero]]
     slots = {
-        "H": names[0],
-        "F": names[1],
-        "A": pick(rng, _ADULTS),
+        "H": hero,
+        "F": friend,
+        "G": other,
+        "A": adult,
         "x": things[0],
         "y": things[1],
         "box": box,
         "boxes": boxes,
-        "a": f"{names[0].lower()}_{things[0]}",
-        "b": f"{names[1].lower()}_{things[0]}",
+        "a": hero.lower(),
+        "b": friend.lower(),
         **pronouns,
     }
+    alike = [
+        name
+        for name, gender in ((friend, lexicon.GENDER[friend]), (adult, lexicon.ADULTS[adult]))
+        if gender == lexicon.GENDER[hero]
+    ]
     statements: list[str] = []
     lines: list[str] = []
     for name, values in zip(skeleton, numbers, strict=True):
         if values:
             slots["n"] = str(values[0])
             slots["k"] = str(values[-1])
-        statements.append(_wording(name, owned.name).render(rng, slots))
+        # A pronoun after a sentence about somebody of the same gender would be his or hers.
+        unclear = bool(statements) and any(who in statements[-1] for who in alike)
+        slots["He"], slots["he"] = (hero, hero) if unclear else (pronouns["He"], pronouns["he"])
+        statements.append(_statement(name, scene.name, rng, slots, statements))
         lines.extend(f"    {line.format_map(slots)}" for line in problem_steps.STEPS[name].lines)
+    if len(skeleton) == 2:
+        statements[-1] = _NOW.sub("?", statements[-1])
     distractor = rng.random() < DISTRACTOR_SHARE
     if distractor:
         used = {n for step in numbers for n in step}
         slots["n"] = str(pick(rng, [n for n in range(4, 40) if n not in used]))
         at = 1 + int(rng.random() * (len(statements) - 1))
-        statements.insert(at, _distractor(owned.name, skeleton, rng, slots))
+        statements.insert(at, (_PUBLIC_DISTRACTORS if scene.public else _DISTRACTORS).render(rng, slots))
     question = sentence_case(" ".join(statements))
     program = "\n".join(["def solution():", *lines, "    return answer"])
     return question, program, distractor
 
 
-def _distractor(scene: str, skeleton: tuple[str, ...], rng: Random, slots: dict[str, str]) -> str:
-    # A sentence about a person would take the pronoun of the next statement with it, unless it is the owner.
-    del skeleton
-    if scene in _HERE_SCENES:
-        return _HERE_DISTRACTORS.render(rng, slots)
-    return _OWN_DISTRACTORS.render(rng, slots)
+def _statement(name: str, scene: str, rng: Random, slots: dict[str, str], told: list[str]) -> str:
+    """One statement, worded unlike those told before where there is another wording."""
+    for _ in range(4):
+        text = _wording(name, scene).render(rng, slots)
+        if text not in told:
+            break
+    return text
 
 
-_OWN_DISTRACTORS = Phrases([text for text in DISTRACTORS if "{F}" not in text])
-_HERE_DISTRACTORS = Phrases([text for text in DISTRACTORS if "{" not in text.replace("{n}", "")])
-_NAMES = lexicon.GIRLS + lexicon.BOYS
+_NOW = re.compile(r" (?:now|in the end)\?$")
+_PUBLIC_DISTRACTORS = Phrases([text for text in DISTRACTORS if "{H}" not in text])
+_NAMES = lexicon.GIRLS[:15] + lexicon.BOYS[:15]
 _ADULTS = tuple(lexicon.ADULTS)
