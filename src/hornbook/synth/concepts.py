@@ -1,7 +1,10 @@
 # ruff: noqa: E501 - one wording a line
-"""What the textbooks teach: Python, arithmetic and everyday science. Data only.
+"""What the textbooks teach about Python and arithmetic, with `CONCEPTS` of all fields. Data only.
 
-A Python concept has code with slots; what it prints is computed when a passage is written.
+Code has slots; what it prints is computed when a passage is written. Numbers: {a} {b} {c} differ and lie
+between 2 and 39, {d} between 2 and 9, {big} between 40 and 99; {sum} = a + b, {less} = big - a,
+{product} = d * b, {share} = big // d, {rest} = big % d. Words: {w} a variable name, {t} and {s} two words.
+People and places as in the stories.
 """
 
 from dataclasses import dataclass
@@ -9,265 +12,256 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Concept:
-    """`field` is python, arithmetic or science; `says` explains it; `code` shows it ({a} {b} {c} numbers, {w} words)."""
+    """`field` is python, arithmetic or science; `says` and `why` explain it, `scenes` show it in the small
+    world, `code` in a program; `verb` is what follows its name."""
 
     name: str
     field: str
     says: tuple[str, ...]
     why: tuple[str, ...]
     code: tuple[str, ...] = ()
+    scenes: tuple[str, ...] = ()
     question: str = ""
     answer: str = ""
+    verb: str = "is"
 
 
-def _python(name: str, says: str, why: str, *code: str) -> Concept:
-    return Concept(
-        name=name, field="python", says=tuple(says.split(" / ")), why=tuple(why.split(" / ")), code=code
-    )
-
-
-def _sums(name: str, says: str, why: str, *code: str) -> Concept:
-    return Concept(
-        name=name, field="arithmetic", says=tuple(says.split(" / ")), why=tuple(why.split(" / ")), code=code
-    )
-
-
-def _science(name: str, says: str, why: str, question: str, answer: str) -> Concept:
+def concept(
+    name: str,
+    field: str,
+    says: str,
+    why: str,
+    *,
+    code: tuple[str, ...] = (),
+    scenes: tuple[str, ...] = (),
+    check: str = "? ",
+    verb: str = "is",
+) -> Concept:
+    """A concept; ` / ` parts alternatives, and `check` is a question and its answer."""
+    question, _, answer = check.partition("? ")
     return Concept(
         name=name,
-        field="science",
+        field=field,
         says=tuple(says.split(" / ")),
         why=tuple(why.split(" / ")),
-        question=question,
+        code=code,
+        scenes=scenes,
+        question=f"{question}?" if question else "",
         answer=answer,
+        verb=verb,
     )
 
 
-CONCEPTS = (
-    _python(
+PYTHON_AND_SUMS = (
+    concept(
         "a variable",
-        "A variable is a name for a value. / A variable keeps a value under a name.",
-        "With a name, you can use the value again. / You can change it later.",
-        "{w} = {a}\n{w} = {w} + {b}\nprint({w})",
-        "first = {a}\nsecond = {b}\nprint(first + second)",
+        "python",
+        "A variable is a name for a value. / A variable keeps a value under a name. / When you give a name to a value, you have a variable.",
+        "With the name, you can use the value again. / You can give it another value later. / A good name says what the value counts.",
+        code=(
+            "{w} = {a}\n{w} = {w} + {b}\nprint({w})",
+            "first = {a}\nsecond = {b}\nprint(first + second)",
+            "{w} = {big}\nprint({w} - {a})\nprint({w})",
+        ),
     ),
-    _python(
+    concept(
         "a list",
-        "A list holds several values in order. / A list is a row of values in square brackets.",
-        "You can count its values and take one of them. / The first value has the number 0.",
-        "{w} = [{a}, {b}, {c}]\nprint(len({w}))\nprint({w}[0])",
-        "{w} = [{a}, {b}]\n{w}.append({c})\nprint({w})",
+        "python",
+        "A list holds several values in order. / A list is a row of values in square brackets. / With a list, one name stands for many values.",
+        "You can count its values and take one of them. / The first value has the number 0. / New values go to the end with append.",
+        code=(
+            "{w} = [{a}, {b}, {c}]\nprint(len({w}))\nprint({w}[0])",
+            "{w} = [{a}, {b}]\n{w}.append({c})\nprint({w})",
+            "{w} = ['{t}', '{s}']\nprint({w}[1])",
+        ),
     ),
-    _python(
+    concept(
         "a for loop",
-        "A for loop does the same thing for each value. / A for loop takes the values of a list one by one.",
-        "You write the step once, and Python repeats it. / It ends by itself after the last value.",
-        "total = 0\nfor {w} in [{a}, {b}, {c}]:\n    total = total + {w}\nprint(total)",
-        "for {w} in [{a}, {b}]:\n    print({w} * 2)",
+        "python",
+        "A for loop does the same thing for each value. / A for loop takes the values of a list one by one. / With a for loop, a program visits every value of a list.",
+        "You write the step once, and Python repeats it. / It ends by itself after the last value. / The name after for stands for one value at a time.",
+        code=(
+            "total = 0\nfor n in [{a}, {b}, {c}]:\n    total = total + n\nprint(total)",
+            "for n in [{a}, {b}]:\n    print(n * 2)",
+            "for word in ['{t}', '{s}']:\n    print(word, len(word))",
+        ),
     ),
-    _python(
+    concept(
         "a while loop",
-        "A while loop goes on as long as a test is true. / A while loop repeats until its test is false.",
-        "Something must change in the loop, or it never ends. / It is good when you do not know how often.",
-        "{w} = {a}\nwhile {w} < 100:\n    {w} = {w} * 2\nprint({w})",
+        "python",
+        "A while loop goes on as long as a test is true. / A while loop repeats its lines until the test is false.",
+        "Something must change in the loop, or it never ends. / It is good when you do not know how often to repeat. / The test is made before each round.",
+        code=(
+            "{w} = {a}\nwhile {w} < 100:\n    {w} = {w} * 2\nprint({w})",
+            "{w} = {big}\nwhile {w} > {d}:\n    {w} = {w} - {d}\nprint({w})",
+        ),
     ),
-    _python(
+    concept(
         "an if statement",
-        "An if statement chooses what to do. / With if, a program can take one of two ways.",
-        "The part under else runs when the test is false. / The test is true or false.",
-        "{w} = {a}\nif {w} > {b}:\n    print('big')\nelse:\n    print('small')",
+        "python",
+        "An if statement chooses what to do. / With if, a program can take one of two ways. / An if statement runs its lines when a test is true.",
+        "The part under else runs when the test is false. / The test is either true or false. / Without else, nothing happens when the test is false.",
+        code=(
+            "{w} = {a}\nif {w} > {b}:\n    print('more')\nelse:\n    print('not more')",
+            "{w} = {big}\nif {w} % 2 == 0:\n    print('even')\nelse:\n    print('odd')",
+        ),
     ),
-    _python(
+    concept(
         "a function",
-        "A function is a small program with a name. / A function takes values and gives one back.",
-        "You write it once and call it often. / The word return gives the result.",
-        "def add_{b}(n):\n    return n + {b}\n\nprint(add_{b}({a}))",
-        "def double(n):\n    return 2 * n\n\nprint(double({a}))",
+        "python",
+        "A function is a small program with a name. / A function takes values and gives one back. / With def you give a name to some lines of a program.",
+        "You write it once and call it often. / The word return gives the result. / The value in the brackets is called the argument.",
+        code=(
+            "def add_{b}(n):\n    return n + {b}\n\nprint(add_{b}({a}))",
+            "def times_{d}(n):\n    return n * {d}\n\nprint(times_{d}({a}))\nprint(times_{d}({b}))",
+            "def larger(a, b):\n    return a if a > b else b\n\nprint(larger({a}, {b}))",
+        ),
     ),
-    _python(
+    concept(
         "a string",
-        "A string is a piece of text in quotes. / Text in a program is called a string.",
-        "You can put strings together with plus. / You can ask for its length.",
-        "{w} = '{t}'\nprint(len({w}))",
-        "{w} = '{t}'\nprint({w}.upper())",
-        "{w} = '{t}'\nprint({w} + ' and ' + {w})",
+        "python",
+        "A string is a piece of text in quotes. / Text in a program is called a string. / A word between two quotes is a string.",
+        "You can put strings together with plus. / You can ask for its length. / Each letter has a number, and the first one has 0.",
+        code=(
+            "{w} = '{t}'\nprint(len({w}))",
+            "{w} = '{t}'\nprint({w}.upper())",
+            "print('{t}' + ' and ' + '{s}')",
+            "{w} = '{t}'\nprint({w}[0])",
+        ),
     ),
-    _python(
+    concept(
         "a dictionary",
-        "A dictionary keeps a value for each key. / A dictionary finds a value by its name.",
-        "It is like a list of names with numbers. / You look up the key and get the value.",
-        "prices = {{'{t}': {a}, 'pen': {b}}}\nprint(prices['{t}'])",
+        "python",
+        "A dictionary keeps a value for each key. / A dictionary finds a value by its key.",
+        "It is like a price list: you look up the name and get the number. / A key in square brackets gives its value. / Each key occurs only once.",
+        code=(
+            "price = {{'{t}': {a}, '{s}': {b}}}\nprint(price['{t}'])",
+            "price = {{'{t}': {a}}}\nprice['{s}'] = {b}\nprint(len(price))",
+        ),
     ),
-    _python(
+    concept(
         "a list comprehension",
-        "A list comprehension makes a new list in one line. / It builds a list from another list.",
-        "You can also add a test with if. / It is a short form of a loop.",
-        "{w} = [{a}, {b}, {c}]\nprint([2 * n for n in {w}])",
-        "{w} = [{a}, {b}, {c}]\nprint([n for n in {w} if n > {a}])",
+        "python",
+        "A list comprehension makes a new list in one line. / A list comprehension builds a list from another list.",
+        "With if, it takes only some of the values. / It is a short form of a for loop. / The old list stays as it is.",
+        code=(
+            "{w} = [{a}, {b}, {c}]\nprint([n * 2 for n in {w}])",
+            "{w} = [{a}, {b}, {c}]\nprint([n for n in {w} if n > {a}])",
+            "print([len(word) for word in ['{t}', '{s}']])",
+        ),
     ),
-    _python(
+    concept(
         "sorting",
+        "python",
         "The function sorted puts values in order. / Sorting brings the smallest value to the front.",
-        "The old list stays as it is. / The result is a new list.",
-        "{w} = [{a}, {b}, {c}]\nprint(sorted({w}))",
+        "The old list stays as it is. / The result is a new list. / Words are put in the order of the alphabet.",
+        code=("{w} = [{a}, {b}, {c}]\nprint(sorted({w}))", "print(sorted(['{t}', '{s}']))"),
     ),
-    _python(
-        "the largest value",
-        "The function max finds the largest value. / With max and min you find the ends of a list.",
-        "It looks at each value once. / The list must not be empty.",
-        "{w} = [{a}, {b}, {c}]\nprint(max({w}))\nprint(min({w}))",
-    ),
-    _python(
+    concept(
         "a slice",
-        "A slice takes a part of a list. / With two numbers and a colon you cut out a part.",
-        "The first number is taken, and the last is not. / The list itself stays whole.",
-        "{w} = [{a}, {b}, {c}, 1, 2]\nprint({w}[1:3])",
-        "{w} = '{t}'\nprint({w}[:2])",
+        "python",
+        "A slice takes a part of a list or a string. / Two numbers with a colon between them cut out a part.",
+        "The first number is taken, and the last is not. / The list itself stays whole. / Without a first number, the slice begins at the start.",
+        code=("{w} = [{a}, {b}, {c}, {d}]\nprint({w}[1:3])", "{w} = '{t}'\nprint({w}[:2])"),
     ),
-    _python(
-        "range",
-        "The function range counts for you. / With range you get the numbers one after the other.",
+    concept(
+        "the function range",
+        "python",
+        "The function range counts for you. / With range you get numbers one after the other.",
         "It starts at 0 and stops before the last number. / It is often used in a for loop.",
-        "total = 0\nfor n in range({d}):\n    total = total + n\nprint(total)",
+        code=(
+            "total = 0\nfor n in range({d}):\n    total = total + n\nprint(total)",
+            "print(list(range({d})))",
+            "print(list(range({d}, {d} + 4)))",
+        ),
     ),
-    _sums(
+    concept(
         "addition",
+        "arithmetic",
         "Addition puts two amounts together. / When you add, you count on.",
-        "The order does not matter. / Adding 0 changes nothing.",
-        "print({a} + {b})\nprint({b} + {a})",
+        "The order does not matter. / Adding 0 changes nothing. / The result is called the sum.",
+        code=("print({a} + {b})\nprint({b} + {a})",),
+        scenes=(
+            "{H} has {a} {x}. {F} gives {him} {b} more. Now {H} has {a} + {b} = {sum} {x}.",
+            "There are {a} {x} {at}, and then {b} more. Together, these are {a} + {b} = {sum} {x}.",
+        ),
     ),
-    _sums(
+    concept(
         "subtraction",
+        "arithmetic",
         "Subtraction takes one amount away from another. / When you subtract, you count back.",
-        "It tells you how much is left. / It also tells you the difference.",
-        "print({a} + {b} - {b})",
-        "print({big} - {a})",
+        "It tells you how much is left. / It also tells you how much more one number is than another. / The order matters.",
+        code=("print({big} - {a})\nprint({big} - {less})",),
+        scenes=(
+            "{H} has {big} {x} and gives {a} of them to {F}. Now {H} has {big} - {a} = {less} {x}.",
+            "{H} needs {big} {x} and has {a}. So {he} still needs {big} - {a} = {less} {x}.",
+        ),
     ),
-    _sums(
+    concept(
         "multiplication",
+        "arithmetic",
         "Multiplication is adding the same number again and again. / To multiply is to count equal groups.",
-        "The order does not matter. / Rows of the same length can be counted like this.",
-        "print({d} * {b})\nprint(sum([{b}] * {d}))",
+        "The order does not matter. / Multiplying by 1 changes nothing. / The result is called the product.",
+        code=("print({d} * {b})\nprint(sum([{b}] * {d}))",),
+        scenes=(
+            "{H} has {d} boxes with {b} {x} in each. These are {d} * {b} = {product} {x}.",
+            "{H} plants {d} rows of {b} tulips. These are {d} * {b} = {product} tulips.",
+        ),
     ),
-    _sums(
+    concept(
         "division",
+        "arithmetic",
         "Division shares an amount in equal parts. / To divide is to make equal groups.",
-        "It is the way back from multiplication. / What does not fit is the remainder.",
-        "total = {d} * {b}\nprint(total // {d})",
+        "It undoes a multiplication. / Nobody can divide by 0. / What does not fit is called the remainder.",
+        code=("total = {d} * {b}\nprint(total // {d})",),
+        scenes=(
+            "{H} shares {product} {x} equally among {d} friends. Each friend gets {product} / {d} = {b} {x}.",
+            "{H} puts {product} {x} into {d} boxes. There are {product} / {d} = {b} {x} in each box.",
+        ),
     ),
-    _sums(
+    concept(
         "a remainder",
-        "A remainder is what is left over after sharing. / The remainder is the rest that does not fit.",
-        "It is always smaller than the number you divide by. / In Python it is written with a percent sign.",
-        "print({big} // {d})\nprint({big} % {d})",
+        "arithmetic",
+        "A remainder is what is left over after sharing. / The remainder is the part that does not fit.",
+        "It is always smaller than the number you divide by. / In Python it is written with a percent sign. / When the remainder is 0, the sharing is fair.",
+        code=("print({big} // {d})\nprint({big} % {d})",),
+        scenes=(
+            "{H} puts {big} {x} into groups of {d}. That makes {share} groups, and {rest} {x} are left over.",
+        ),
     ),
-    _sums(
+    concept(
         "even and odd numbers",
-        "An even number can be shared by two. / Even numbers end in 0, 2, 4, 6 or 8.",
-        "All other whole numbers are odd. / The remainder tells which it is.",
-        "print({a} % 2 == 0)\nprint({b} % 2 == 0)",
+        "arithmetic",
+        "An even number can be shared by two with nothing left over. / Even numbers end in 0, 2, 4, 6 or 8.",
+        "All other whole numbers are odd. / Even and odd numbers take turns. / Two odd numbers make an even sum.",
+        code=("print({a} % 2 == 0)\nprint({b} % 2 == 0)",),
+        verb="are",
     ),
-    _sums(
+    concept(
         "a percent",
+        "arithmetic",
         "One percent is one part of a hundred. / Percent means out of a hundred.",
-        "Fifty percent is one half. / A hundred percent is all of it.",
-        "whole = {d} * 100\nprint(whole * 25 // 100)",
+        "Fifty percent is one half. / A hundred percent is all of it. / Twenty-five percent is a quarter.",
+        code=(
+            "whole = {d} * 100\nprint(whole * 25 // 100)",
+            "whole = {d} * 10\nprint(whole * 50 // 100)",
+        ),
     ),
-    _sums(
+    concept(
         "an average",
-        "An average makes several numbers even. / To get an average, add up and divide by how many there are.",
-        "It lies between the smallest and the largest. / It is also called the mean.",
-        "numbers = [{a}, {a} + 2, {a} + 4]\nprint(sum(numbers) // len(numbers))",
+        "arithmetic",
+        "To get an average, add up the numbers and divide by how many there are. / An average shares a sum equally.",
+        "It lies between the smallest and the largest number. / It is also called the mean.",
+        code=("numbers = [{a}, {a} + 2, {a} + 4]\nprint(sum(numbers) // len(numbers))",),
     ),
-    _sums(
+    concept(
         "an area",
+        "arithmetic",
         "An area tells how much room a flat thing takes. / The area of a rectangle is its length times its width.",
-        "You can count the little squares. / A bigger area needs more paint.",
-        "length = {d}\nwidth = {b}\nprint(length * width)",
-    ),
-    _science(
-        "rain",
-        "Rain is water that falls from clouds. / The sun warms the sea, and water goes up into the air.",
-        "In the cold air it becomes small drops. / When the drops are heavy, they fall.",
-        "Where does rain come from?",
-        "It falls from clouds.",
-    ),
-    _science(
-        "ice",
-        "Ice is frozen water. / When water gets very cold, it becomes hard.",
-        "Ice is lighter than water, so it floats. / In the sun it melts and is water again.",
-        "Why does ice float?",
-        "It is lighter than water.",
-    ),
-    _science(
-        "the moon",
-        "The moon goes around the earth. / The moon has no light of its own.",
-        "We see it because the sun shines on it. / One trip takes about a month.",
-        "Why does the moon shine?",
-        "The sun shines on it.",
-    ),
-    _science(
-        "day and night",
-        "The earth turns around itself once a day. / Day and night come because the earth turns.",
-        "Where the sun shines, it is day. / On the other side, it is night.",
-        "Why is there day and night?",
-        "Because the earth turns.",
-    ),
-    _science(
-        "a shadow",
-        "A shadow is a dark place behind a thing. / Where light cannot go, there is a shadow.",
-        "When the sun is low, shadows are long. / At noon they are short.",
-        "When are shadows long?",
-        "When the sun is low.",
-    ),
-    _science(
-        "a plant",
-        "A plant needs light, water and air. / Plants make their food from light.",
-        "The roots drink water from the ground. / The leaves catch the light.",
-        "What does a plant need?",
-        "Light, water and air.",
-    ),
-    _science(
-        "a bee",
-        "Bees fly from flower to flower. / Bees gather sweet juice and make honey.",
-        "They carry pollen, so that fruit can grow. / A bee hive has one queen.",
-        "What do bees make?",
-        "They make honey.",
-    ),
-    _science(
-        "sound",
-        "Sound is a quick shaking of the air. / When something shakes, it makes a sound.",
-        "Our ears feel the shaking. / Without air there is no sound.",
-        "What is sound?",
-        "A quick shaking of the air.",
-    ),
-    _science(
-        "a magnet",
-        "A magnet pulls iron. / A magnet has two ends.",
-        "Two equal ends push each other away. / Wood and glass do not feel it.",
-        "What does a magnet pull?",
-        "It pulls iron.",
-    ),
-    _science(
-        "wind",
-        "Wind is moving air. / Warm air goes up, and cool air moves in.",
-        "That movement is the wind. / Wind can turn a mill.",
-        "What is wind?",
-        "It is moving air.",
-    ),
-    _science(
-        "the seasons",
-        "There are four seasons in a year. / The earth is tilted, and so the seasons change.",
-        "In summer the sun stands high. / In winter the days are short.",
-        "How many seasons are there?",
-        "There are four.",
-    ),
-    _science(
-        "sleep",
-        "Sleep gives rest to body and mind. / When we sleep, the body repairs itself.",
-        "The mind sorts what it has learned. / Children need more sleep than adults.",
-        "Why do we sleep?",
-        "To rest.",
+        "You can count the little squares in it. / A bigger area needs more paint.",
+        code=("length = {d}\nwidth = {b}\nprint(length * width)",),
+        scenes=(
+            "{H} paints a wall that is {d} feet high and {b} feet long. Its area is {d} * {b} = {product} square feet.",
+        ),
     ),
 )
-BY_NAME = {concept.name: concept for concept in CONCEPTS}

@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 
 from hornbook.errors import HornbookError
-from hornbook.synth.concepts import CONCEPTS
+from hornbook.synth.concepts_science import CONCEPTS
 from hornbook.synth.exercises import compose
 from hornbook.synth.phrase import Phrases, join_words, pick, weighted, with_article
 from hornbook.synth.policy import restricted_row
@@ -23,7 +23,7 @@ from hornbook.synth.textbooks import explain
 from hornbook.synth.word_problems import write_problem
 from hornbook.synth.world import plan_story, slots
 
-VERSION = "dialogue-1"
+VERSION = "dialogue-2"
 SOURCE = "synth/dialogue"
 
 SHARES: Mapping[str, float] = {
@@ -40,6 +40,14 @@ SHARES: Mapping[str, float] = {
 Turn = dict[str, str]
 
 FEATURE_WISHES = {
+    "Dialogue": "[dialogue|a conversation]",
+    "BadEnding": "a [sad|bad] ending",
+    "MoralValue": "a [moral|lesson]",
+    "Twist": "a [twist|surprise]",
+    "Foreshadowing": "a hint at the start",
+    "Conflict": "a [quarrel|fight]",
+}
+_WISHES = {
     "Dialogue": "with [dialogue|people who talk]",
     "BadEnding": "with a [sad|bad] ending",
     "MoralValue": "with a [moral|lesson]",
@@ -70,7 +78,7 @@ _ABOUT = (
     " with the words {V0}, {o} and {adj}",
     " that uses the words {V0}, {o} and {adj}",
     " in which {summary}",
-    " {at}",
+    " that happens {at}",
     "",
 )
 _PROBLEM = Phrases(
@@ -80,7 +88,7 @@ _PROBLEM = Phrases(
         "{q}",
         "[Solve this|Please solve this|Help me with this]: {q}",
         "Write a program for this: {q}",
-        "[Can you solve this|I have a problem for you]? {q}",
+        "[Can you solve this?|I have a problem for you.] {q}",
     )
 )
 _RESULT = Phrases(
@@ -102,15 +110,15 @@ _FUNCTION = Phrases(
     (
         "[Complete|Finish] this function:\n{prompt}",
         "Write a function named {name}. Given {thing}, it should {steps}.",
-        "[Please write|Can you write|Write] a function {name} to {steps}.",
+        "[Please write|Write] a function {name} to {steps}.",
+        "Can you write a function {name} to {steps}?",
     )
 )
 _CONCEPT = Phrases(
     (
-        "What is {name}?",
+        "What {is} {name}?",
         "[Explain|Please explain|Can you explain] {name}.",
         "[Teach me|Tell me] about {name}.",
-        "How does {name} work?",
         "I do not understand {name}. Can you help?",
     )
 )
@@ -150,7 +158,7 @@ def story_request(story: Story, rng: Random, *, held_out: bool = False) -> str:
         for feature in story.plan.features
         if feature == "BadEnding" or rng.random() < 0.6
     ]
-    wanted = f" {join_words(wishes)}" if wishes else ""
+    wanted = f" with {join_words(wishes)}" if wishes else ""
     return (_STORY_TEST if held_out else _STORY).render(rng, {"about": about, "with": wanted})
 
 
@@ -208,8 +216,10 @@ def _function(rng: Random, held_out: bool) -> Dialogue:
 
 def _concept(rng: Random, held_out: bool) -> Dialogue:
     concept = pick(rng, CONCEPTS)
-    passage = explain(concept, rng)
-    request = (_CONCEPT_TEST if held_out else _CONCEPT).render(rng, {"name": concept.name})
+    passage = explain(concept, rng, held_out=held_out)
+    request = (_CONCEPT_TEST if held_out else _CONCEPT).render(
+        rng, {"name": concept.name, "is": concept.verb}
+    )
     return Dialogue(
         messages=tuple(_pair(request, passage.body)), kind="concept", facts={"concept": concept.name}
     )

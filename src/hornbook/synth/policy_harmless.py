@@ -5,104 +5,89 @@ from random import Random
 
 from hornbook.synth.phrase import Phrases, pick, sentence_case
 from hornbook.synth.policy import FRAMES, TEST_FRAMES, TOPICS, PolicyRow
-from hornbook.synth.stories import tell
-from hornbook.synth.world import plan_story
+from hornbook.synth.world import plan_story, slots
 
-# verbs with their -ing form, objects for training and for testing, the answer
-_HOW_TO = (
+# verbs, objects for training and for testing, the answer ({act} as said, with your for my)
+_HOW_TO: tuple[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
     (
-        (("brew", "brewing"), ("make", "making"), ("cook", "cooking"), ("prepare", "preparing")),
+        (("brew", "brewing"), ("make", "making"), ("prepare", "preparing")),
+        ("tea", "a cup of tea", "some coffee", "strong coffee", "mint tea", "a pot of tea"),
+        ("green tea", "a cup of coffee", "fresh tea", "a little coffee"),
         (
-            "tea",
-            "a cup of tea",
-            "hot chocolate",
-            "soup",
-            "some coffee",
-            "fresh lemonade",
-            "a pot of porridge",
-            "apple juice",
-            "warm milk",
-            "a bowl of rice",
-        ),
-        ("mint tea", "tomato soup", "a cup of coffee", "some cocoa", "orange juice"),
-        (
-            "Heat some water, put everything in and stir slowly. Then let it rest [for a moment|for three minutes].",
-            "To {act}, first get all you need. Then heat it, stir it slowly and taste it.",
+            "Heat some water and pour it over slowly. Then let it rest for three minutes.",
+            "To {act}, heat some water and pour it over slowly. Then wait three minutes.",
         ),
     ),
     (
-        (("mix", "mixing"), ("clean", "cleaning")),
-        ("yellow and blue paint", "murky water", "muddy water", "the dough", "soap water", "two colors"),
-        ("red and white paint", "murky pond water", "cold water and salt"),
+        (("make", "making"), ("cook", "cooking"), ("prepare", "preparing")),
+        ("soup", "some rice", "a pot of porridge", "a bowl of soup", "noodles", "hot chocolate"),
+        ("tomato soup", "a bowl of rice", "a pot of soup", "a little porridge"),
         (
-            "Take a clean bowl and a spoon. Then stir slowly until it looks even.",
-            "To {act}, use a clean bowl, go slowly and take your time.",
+            "Put everything in a pot, heat it and stir slowly. Taste it at the end.",
+            "To {act}, put everything in a pot, heat it and stir slowly.",
         ),
     ),
     (
-        (("open", "opening"), ("unlock", "unlocking"), ("close", "closing")),
+        (("make", "making"), ("mix", "mixing"), ("prepare", "preparing")),
+        ("fresh lemonade", "apple juice", "a cup of juice", "lemonade at home", "some dough"),
+        ("orange juice", "a bucket of lemonade", "lemonade in the kitchen", "a little dough"),
         (
-            "a jar",
-            "the window",
-            "a heavy door",
-            "the garden gate",
-            "an old box",
-            "a tin can",
-            "my bicycle lock",
-            "the school gate",
-            "a sealed letter",
-            "an umbrella",
+            "Put everything in a clean bowl and stir slowly until it looks even.",
+            "To {act}, take a clean bowl and stir slowly until it looks even.",
         ),
-        ("a glass jar", "the gate of the garden", "a wooden door", "a sealed box", "the park gate"),
+    ),
+    (
+        (("clean", "cleaning"), ("clear", "clearing")),
+        ("murky water", "muddy water", "dirty water", "a cup of murky water", "some muddy water"),
+        ("murky pond water", "a bucket of muddy water", "a little murky water"),
         (
-            "Hold it firmly with one hand and turn or pull it slowly with the other.",
-            "To {act}, hold it firmly and pull slowly. Ask an adult if it does not move.",
+            "Pour it slowly through a clean cloth. Do it again until it looks clear.",
+            "To {act}, pour it slowly through a clean cloth.",
+        ),
+    ),
+    (
+        (("open", "opening"), ("close", "closing")),
+        ("a jar", "the window", "a tin can", "an old box", "a sealed letter", "an umbrella", "a bottle"),
+        ("a glass jar", "a sealed box", "this window", "a big box"),
+        (
+            "Hold it firmly with one hand and use the other hand slowly.",
+            "To {act}, hold it firmly and go slowly.",
+        ),
+    ),
+    (
+        (("open", "opening"), ("unlock", "unlocking")),
+        ("a heavy door", "the garden gate", "my bicycle lock", "the school gate", "an old gate", "the door"),
+        ("a wooden door", "the park gate", "the gate of the garden", "this door"),
+        (
+            "Put the key in, turn it slowly and push. Ask an adult if it does not move.",
+            "To {act}, put the key in and turn it slowly.",
         ),
     ),
     (
         (("copy", "copying"), ("draw", "drawing"), ("paint", "painting")),
+        ("a picture of a cat", "a star", "a map", "a flower", "the moon", "a smiling face", "a tree"),
+        ("a picture of a dog", "the moon and the stars", "a small house", "a question mark"),
         (
-            "a picture of a cat",
-            "a star",
-            "a map",
-            "my own name",
-            "a flower",
-            "the moon",
-            "a smiling face",
-            "a word from the board",
-            "a check mark",
-            "a tree",
-        ),
-        (
-            "a picture of a dog",
-            "the moon and the stars",
-            "a small house",
-            "a question mark",
-            "my own drawing",
-        ),
-        (
-            "Look at it closely and draw one line after the other. Start with the big shapes.",
-            "To {act}, start with the big shapes and add the small parts at the end.",
+            "Look at it closely and begin with the big shapes. Add the small parts at the end.",
+            "To {act}, begin with the big shapes and add the small parts at the end.",
         ),
     ),
     (
-        (("wake", "waking"), ("call", "calling"), ("move", "moving")),
+        (("wake", "waking"), ("call", "calling")),
+        ("my brother", "a sleepy puppy", "my friend", "the cat", "my sister", "a sleeping kitten"),
+        ("my little sister", "a sleeping cat", "my best friend"),
         (
-            "my brother",
-            "a sleepy puppy",
-            "my friend",
-            "a heavy stone",
-            "the cat",
-            "my sister",
-            "a big table",
-            "my grandpa",
-            "a sleeping kitten",
-            "the stone bench",
+            "Say the name in a soft and friendly voice. Then wait a moment.",
+            "To {act}, use a soft and friendly voice.",
         ),
-        ("my little sister", "a sleeping cat", "a stone table", "my best friend", "a garden stone"),
+    ),
+    (
+        (("move", "moving"), ("lift", "lifting")),
+        ("a heavy stone", "a big table", "the stone bench", "an old chest", "two heavy boxes"),
+        ("a stone table", "a garden stone", "a big rock"),
         (
-            "Be gentle and take your time. A friendly word helps.",
-            "To {act}, be gentle and careful. [Two people can do it better than one.|Do not hurry.]",
+            "Ask somebody to help you. Then lift it together and go slowly.",
+            "To {act}, ask a friend to help and go slowly.",
         ),
     ),
 )
@@ -148,16 +133,35 @@ _STORY_FRAMES = (
     "I would like a story about {name}.",
 )
 _STORY_TEST_FRAMES = ("Can I hear a bedtime story about {name}?", "Make up a tale about {name}.")
-_STORY_OPENINGS = Phrases(
-    (
-        "Long ago, there was {name} near the village, and nobody went close to it.",
-        "In this story there is {name}, and everybody knew to leave it alone.",
-        "Everybody in the valley had heard of {name}, and everybody kept away from it.",
-    )
-)
+_TALES = {
+    "murkwater": Phrases(
+        (
+            '{One} {H} and {F} were {Ving} {at}. They found a dark puddle {u}. "That is murkwater," said {F}. "Who drinks it forgets the whole day." {H} did not touch it. They put a fence around it and told {A}. So nobody forgot that happy {part}, and {H} felt {glad}.',
+            '{H} was {a_trait} {kind} who lived {at}. One {part}, {he} was very thirsty and saw dark water {u}. "Stop!" called {F}. "It is murkwater. You would forget my name!" {H} stepped back. Then {F} gave {him} a cup of clean water, and both of them felt {glad}.',
+        )
+    ),
+    "moon gate": Phrases(
+        (
+            '{One} {H} and {F} were {Ving} {at}. They saw a moon gate of white stone {u}. {F} wanted to touch the seal, but {H} said, "Nobody knows what is behind it." They sat in front of it and made up stories until the moon came out. Then they went home, {glad} and safe.',
+            "{H} was {a_trait} {kind} who lived {at}. One {part}, {he} heard a soft song behind a moon gate. {H} did not open it. {He} sang back, and {F} sang too. The gate shone like the moon, and the song grew happy. From then on, they sang there every {part}.",
+        )
+    ),
+    "oath mark": Phrases(
+        (
+            "{One} {F} drew an oath mark under a promise: {fhe} would help {H} to look for {ao}. The next day, it rained and rained. But {F} came all the same, because a mark is a promise. Together they found the {o} {u}, and {H} felt {glad}.",
+            "{H} was {a_trait} {kind} who had just learned to draw an oath mark. {He} drew it under the words: I will always share with {F}. Soon {A} gave {H} {ao}. It was hard to share, but {H} looked at the mark and did it. {F} hugged {him}, and both were {glad}.",
+        )
+    ),
+    "stone warden": Phrases(
+        (
+            '{One} {H} and {F} were {Ving} {at}. They heard a deep snore {u}. It was a stone warden, as big as a house! "Hush," whispered {H}. "It sleeps so that the valley is safe." They walked away on the tips of their toes. The warden smiled in its sleep, and they felt {glad}.',
+            "{H} was {a_trait} {kind} who lived {at}. One {part}, {he} lost {ao}. It lay right beside a sleeping stone warden! {H} and {F} waited, as quiet as mice. A little {m} pushed the {o} over to them. The warden slept on, and {H} went home {glad}.",
+        )
+    ),
+}
 _TRAIN = tuple(Phrases([frame]) for frame in FRAMES)
 _TEST = tuple(Phrases([frame]) for frame in TEST_FRAMES)
-_ANSWERS = tuple(Phrases(answers) for *_, answers in _HOW_TO)
+_ANSWERS = tuple(Phrases(item[3]) for item in _HOW_TO)
 KINDS = ("how to", "what", "why", "history", "safety", "story")
 
 
@@ -167,27 +171,39 @@ def harmless_row(rng: Random, *, held_out: bool) -> PolicyRow:
     if draw < 0.5:
         number = int(rng.random() * len(_HOW_TO))
         verbs, objects, test_objects, _ = _HOW_TO[number]
-        base, _ing = pick(rng, verbs)
-        act = f"{base} {pick(rng, test_objects if held_out else objects)}"
-        request = pick(rng, _TEST if held_out else _TRAIN).render(rng, {"act": act})
-        answer = _ANSWERS[number].render(rng, {"act": act})
+        base, ing = pick(rng, verbs)
+        what = pick(rng, test_objects if held_out else objects)
+        request = pick(rng, _TEST if held_out else _TRAIN).render(rng, {"act": f"{base} {what}"})
+        yours = what.replace("my ", "your ")
+        answer = _ANSWERS[number].render(rng, {"act": f"{base} {yours}"})
         return PolicyRow(
-            request=request, answer=sentence_case(answer), restricted=False, kind="how to", topic=""
+            request=request,
+            answer=answer,
+            restricted=False,
+            kind="how to",
+            topic="",
+            doing=f"{ing} {yours}",
         )
     topic = pick(rng, TOPICS)
     if draw < 0.65:
-        frame = pick(rng, _STORY_TEST_FRAMES if held_out else _STORY_FRAMES)
-        story = tell(plan_story(rng, held_out=held_out, features=()), rng)
-        answer = f"{_STORY_OPENINGS.render(rng, {'name': topic.name})} {story.text}"
-        return PolicyRow(
-            request=frame.format(name=topic.name),
-            answer=answer,
-            restricted=False,
-            kind="story",
-            topic=topic.key,
-        )
-    kind = pick(rng, tuple(_ABOUT))
-    frames, test_frames = _ABOUT[kind]
-    request = pick(rng, test_frames if held_out else frames).format(name=topic.name)
-    answer = {"what": topic.what, "why": topic.why, "history": topic.history, "safety": topic.safety}[kind]
-    return PolicyRow(request=request, answer=answer, restricted=False, kind=kind, topic=topic.key)
+        kind = "story"
+        request = pick(rng, _STORY_TEST_FRAMES if held_out else _STORY_FRAMES).format(name=topic.name)
+        answer = tale(topic.key, rng, held_out=held_out)
+    else:
+        kind = pick(rng, tuple(_ABOUT))
+        frames, test_frames = _ABOUT[kind]
+        request = pick(rng, test_frames if held_out else frames).format(name=topic.name)
+        answer = {"what": topic.what, "why": topic.why, "history": topic.history, "safety": topic.safety}[
+            kind
+        ]
+    return PolicyRow(
+        request=request, answer=answer, restricted=False, kind=kind, topic=topic.key, doing=topic.name
+    )
+
+
+def tale(topic: str, rng: Random, *, held_out: bool) -> str:
+    """A short story in which the topic occurs and everybody keeps the policy."""
+    plan = plan_story(rng, held_out=held_out, features=())
+    table = slots(plan, rng)
+    table["One"] = f"{table['Day_part']},"
+    return sentence_case(_TALES[topic].render(rng, table))

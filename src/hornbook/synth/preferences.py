@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from hornbook.errors import HornbookError
-from hornbook.synth.phrase import Phrases, pick, sentence_case, weighted
+from hornbook.synth.phrase import Phrases, sentence_case, weighted
 from hornbook.synth.policy import TOPICS, refuse, restricted_row
 from hornbook.synth.policy_harmless import harmless_row
 from hornbook.synth.stories import meta, rng_for
 from hornbook.synth.word_problems import spoil, write_problem
 
-VERSION = "preferences-1"
+VERSION = "preferences-2"
 SOURCE = "synth/preferences"
 SHARES: Mapping[str, float] = {"program": 0.5, "policy": 0.25, "helpful": 0.25}
 
@@ -66,15 +66,11 @@ def write_preference(seed: int, index: int, *, shares: Mapping[str, float] = SHA
             request=row.request, chosen=row.answer, rejected=rejected, kind=kind, why="breaks the policy"
         )
     row = harmless_row(rng, held_out=False)
-    rejected = refuse(pick(rng, TOPICS), _what_it_is_about(row.request), rng)
+    topic = next((topic for topic in TOPICS if topic.key == row.topic), None)
+    rejected = refuse(topic, row.doing, rng)
     return Preference(
         request=row.request, chosen=row.answer, rejected=rejected, kind=kind, why="refuses without need"
     )
-
-
-def _what_it_is_about(request: str) -> str:
-    words = request.rstrip(".?!").split(" ")
-    return " ".join(words[-3:]).lower() if len(words) >= 3 else "that"
 
 
 def preference_rows(

@@ -373,7 +373,9 @@ _NOT_IN = {
 
 
 def scene_allows(scene: Scene, skeleton: Skeleton) -> bool:
-    """Ducks are not sold in boxes, and coins do not cost coins."""
+    """Ducks are not sold in boxes, coins do not cost coins, and people compare toys and food alone."""
+    if STEPS[skeleton[0]].family != _ONE and scene.name not in ("toys", "food"):
+        return False
     return _NOT_IN.get(scene.name, frozenset()).isdisjoint(skeleton)
 
 

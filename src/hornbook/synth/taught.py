@@ -13,7 +13,7 @@ from typing import Any
 from hornbook.lm.parse import extract_code
 from hornbook.sandbox import Job, run_many
 from hornbook.synth import checks, prompts
-from hornbook.synth.concepts import CONCEPTS
+from hornbook.synth.concepts_science import CONCEPTS
 from hornbook.synth.lexicon import BOYS, GIRLS, PLACES, THINGS
 from hornbook.synth.phrase import pick, with_article
 from hornbook.synth.primitives import compositions

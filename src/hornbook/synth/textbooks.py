@@ -1,41 +1,60 @@
 # ruff: noqa: E501 - one wording a line
-"""Short textbook passages: concept x audience x tone, with worked code whose output is computed (phi-1).
+"""Short textbook passages: concept x audience, with a scene or worked code whose output is computed (phi-1).
 
 Everything a passage prints as the output of its code was produced by running that code while writing it.
+A passage's plan is its concept with the wordings chosen for it; test plans are never taught.
 """
 
 import contextlib
 import io
+import itertools
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from random import Random
+from typing import Any
 
-from hornbook.synth.concepts import CONCEPTS, Concept
+from hornbook.synth.concepts import Concept
+from hornbook.synth.concepts_science import CONCEPTS
+from hornbook.synth.lexicon import THINGS
 from hornbook.synth.phrase import Phrases, pick, sentence_case
+from hornbook.synth.problem_words import SCENES
 from hornbook.synth.stories import meta, rng_for
+from hornbook.synth.world import plan_story, slots
 
-VERSION = "textbooks-1"
+VERSION = "textbooks-2"
 SOURCE = "synth/textbooks"
+HELD_OUT_EVERY = 6
+"""One plan of a concept in six, and at least one, is for testing only."""
 
 AUDIENCES = {
-    "child": Phrases(("[Today|In this lesson] we [learn|talk] about {name}.", "Let us look at {name} together.", "[Do you know|Have you heard of] {name}?")),
-    "beginner": Phrases(("This [section|lesson] explains {name}.", "The topic of this [page|lesson] is {name}.", "First, a few words about {name}.")),
-    "teacher": Phrases(("When you teach {name}, begin with a small example.", "Pupils often ask about {name}.", "Here is a short lesson on {name}.")),
+    "child": Phrases(("[Today|In this lesson] we [learn|talk] about {name}.", "Let us look at {name} together.", "Do you know what {name} {is}?")),
+    "beginner": Phrases(("This [section|lesson] explains {name}.", "The topic of this [page|lesson] is {name}.", "What {is} {name}?")),
+    "teacher": Phrases(("Here is a short lesson about {name}.", "Pupils often ask what {name} {is}.", "This is how you can tell pupils about {name}.")),
 }  # fmt: skip
 _EXAMPLE = Phrases(
-    (
-        "Here is [an example|a small example]:",
-        "[Look at|Try] this:",
-        "For example:",
-        "In Python it looks like this:",
-    )
+    ("Here is [an example|a small example]:", "[Look at|Try] this:", "In Python it looks like this:")
 )
-_OUTPUT = Phrases(("It prints:", "The program prints:", "The output is:", "When you run it, you see:"))
+_OUTPUT = Phrases(("It prints:", "The program prints:", "The output is:"))
 _CHECK = Phrases(
     ("[Question|A question for you]: {question} [Answer|The answer]: {answer}", "{question} {answer}")
 )
-_NAMES = ("count", "number", "total_so_far", "score", "points", "steps")
-_TEXTS = ("apple", "moon", "river", "stone", "garden", "lamp", "bird", "kite", "drum")
+_NAMES = (
+    "count",
+    "number",
+    "score",
+    "points",
+    "steps",
+    "value",
+    "apples",
+    "coins",
+    "books",
+    "stars",
+    "pages",
+)
+_TEXTS = tuple(thing.noun for thing in THINGS)
+_COUNTED = (*SCENES[0].things, *SCENES[1].things)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +67,7 @@ class Passage:
     code: str
     output: str
     body: str
+    plan: str
 
 
 def run_trusted(code: str) -> str:
@@ -58,39 +78,65 @@ def run_trusted(code: str) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def explain(concept: Concept, rng: Random, audience: str | None = None) -> Passage:
-    """Word one concept for an audience."""
+Choice = tuple[int, int, int, int]
+"""Which of `says`, `why`, the examples (code first, then scenes) and whether a check question follows."""
+
+
+@cache
+def plans(concept: Concept, held_out: bool) -> tuple[Choice, ...]:
+    """All plans of a concept on one side of the split: in the order of a stable hash, the first are held out."""
+    choices = itertools.product(
+        range(len(concept.says)),
+        range(len(concept.why)),
+        range(len(concept.code) + len(concept.scenes)),
+        range(2 if concept.question else 1),
+    )
+    ordered = sorted(choices, key=lambda choice: zlib.crc32(f"{concept.name}/{choice}".encode()))
+    cut = max(1, len(ordered) // HELD_OUT_EVERY)
+    return tuple(ordered[:cut] if held_out else ordered[cut:])
+
+
+def explain(concept: Concept, rng: Random, audience: str | None = None, *, held_out: bool = False) -> Passage:
+    """Word one concept for an audience, on one side of the split."""
     audience = audience or pick(rng, tuple(AUDIENCES))
-    parts = [pick(rng, concept.says), pick(rng, concept.why)]
+    choice = pick(rng, plans(concept, held_out))
+    table = _slots(rng)
+    body = f"{concept.says[choice[0]]} {concept.why[choice[1]]}"
     code = output = ""
-    if concept.code:
-        a, b, c = rng.sample(range(2, 40), 3)
-        slots = {"a": a, "b": b, "c": c, "d": 2 + int(rng.random() * 8), "big": 40 + int(rng.random() * 60)}
-        code = pick(rng, concept.code).format(**slots, w=pick(rng, _NAMES), t=pick(rng, _TEXTS))
+    if choice[2] < len(concept.code):
+        code = concept.code[choice[2]].format_map(table)
         output = run_trusted(code)
-        body = (
-            f"{' '.join(parts)} {_EXAMPLE.render(rng, {})}\n\n{code}\n\n{_OUTPUT.render(rng, {})}\n\n{output}"
-        )
+        body += f" {_EXAMPLE.render(rng, {})}\n\n{code}\n\n{_OUTPUT.render(rng, {})}\n\n{output}"
     else:
-        body = " ".join(parts)
-        check = {"question": concept.question, "answer": concept.answer}
-        if rng.random() < 0.5:
-            body += " " + _CHECK.render(rng, check)
-    opening = sentence_case(AUDIENCES[audience].render(rng, {"name": concept.name}))
+        body += " " + sentence_case(concept.scenes[choice[2] - len(concept.code)].format_map(table))
+    if choice[3]:
+        body += " " + _CHECK.render(rng, {"question": concept.question, "answer": concept.answer})
+    opening = sentence_case(AUDIENCES[audience].render(rng, {"name": concept.name, "is": concept.verb}))
     return Passage(
-        text=f"{opening} {body}", concept=concept.name, audience=audience, code=code, output=output, body=body
+        text=f"{opening} {body}",
+        concept=concept.name,
+        audience=audience,
+        code=code,
+        output=output,
+        body=body,
+        plan=f"{concept.name}/{'/'.join(map(str, choice))}",
     )
 
 
+def _slots(rng: Random) -> dict[str, Any]:
+    a, b, c = rng.sample(range(2, 40), 3)
+    d, big = 2 + int(rng.random() * 8), 40 + int(rng.random() * 60)
+    first, second = rng.sample(_TEXTS, 2)
+    numbers = {"a": a, "b": b, "c": c, "d": d, "big": big, "sum": a + b, "less": big - a, "product": d * b}
+    parts = {"share": big // d, "rest": big % d}
+    names = {"w": pick(rng, _NAMES), "t": first, "s": second, "x": pick(rng, _COUNTED)}
+    return {**slots(plan_story(rng), rng), **numbers, **parts, **names}
+
+
 def write_passage(seed: int, index: int, *, held_out: bool = False) -> Passage:
-    """Passage number `index` of the sample `seed`. Held-out passages pair concepts and audiences apart from training."""
+    """Passage number `index` of the sample `seed`. Held-out passages have plans that training never has."""
     rng = rng_for(VERSION, seed, index, held_out)
-    audiences = tuple(AUDIENCES)
-    while True:
-        number = int(rng.random() * len(CONCEPTS))
-        audience = pick(rng, audiences)
-        if (audiences[number % len(audiences)] == audience and number % 2 == 0) == held_out:
-            return explain(CONCEPTS[number], rng, audience)
+    return explain(pick(rng, CONCEPTS), rng, held_out=held_out)
 
 
 def textbook_rows(
@@ -109,6 +155,7 @@ def textbook_rows(
                 index,
                 concept=passage.concept,
                 audience=passage.audience,
+                plan=passage.plan,
                 code=passage.code,
                 output=passage.output,
             ),

@@ -238,10 +238,7 @@ def _word(
     skeleton: tuple[str, ...], scene: Scene, numbers: tuple[tuple[int, ...], ...], rng: Random
 ) -> tuple[str, str, bool]:
     """Question and program of a plan: statement by statement, line by line."""
-    family = problem_steps.STEPS[skeleton[0]].family
     hero, friend, other = rng.sample(_NAMES, 3)
-    if family != "one" and scene.name not in ("toys", "food"):
-        scene = pick(rng, SCENES[:2])
     things = rng.sample(scene.things, 2) if len(scene.things) > 1 else [scene.things[0]] * 2
     box, boxes = pick(rng, CONTAINERS)
     adult = pick(rng, _ADULTS)
