@@ -10,6 +10,7 @@ the policy, and stories. One JSON line last. `--lock FILE` takes a shared lock f
 import argparse
 import fcntl
 import json
+import shutil
 import tempfile
 import time
 from collections.abc import Sequence
@@ -54,12 +55,13 @@ def main() -> None:
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--items", type=int, default=200)
     ask.add_argument("--lock", type=Path, default=None)
-    ask.add_argument("--misses", type=int, default=0)
+    ask.add_argument("--misses", type=int, default=0, help="wrong programs to print")
+    ask.add_argument("--folder", type=Path, default=None, help="kept, so that a stopped run goes on")
     args = ask.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     with tempfile.TemporaryDirectory() as folder:
-        print(json.dumps(run(args, Path(folder))))
+        print(json.dumps(run(args, args.folder or Path(folder))))
 
 
 def run(args: argparse.Namespace, folder: Path) -> dict[str, object]:
@@ -73,6 +75,7 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, object]:
     sample = [template.render(row["messages"]) for row in dialogue_rows(990 + args.seed, 4000, shares=shares)]
     tokenizer = Tokenizer.train(sample, args.vocab, folder / "tokenizer")
     written = problems = number = 0
+    shutil.rmtree(folder / "tokens", ignore_errors=True)
     with TokenWriter(folder / "tokens", tokenizer.vocab_size, with_mask=args.mask) as writer:
         rows = dialogue_rows(args.seed, 10_000_000, shares=shares)
         while written < args.tokens:
@@ -91,7 +94,7 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, object]:
         optimizer=OptimizerSettings(kind=args.optimizer, learning_rate=args.learning_rate),
         schedule=Schedule(warmup=0.03, decay=0.3),
         compile="off",
-        checkpoint_seconds=0,
+        checkpoint_seconds=60,
         seed=args.seed,
         threads=args.threads,
     )
@@ -123,7 +126,7 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, object]:
             "reasons": score.reasons,
         }
         if held_out:
-            for item, graded in list(zip(items, score.items))[:]:
+            for item, graded in zip(items, score.items):
                 if not graded.robust and args.misses > 0:
                     args.misses -= 1
                     print(item["text"], "\n--- wrote:\n", graded.program, "\n")

@@ -118,16 +118,18 @@ def _things(kind: str, uses: str, nouns: str) -> list[Thing]:
 
 
 THINGS = tuple(
-    _things("toy", "break make", "kite boat drum doll train puzzle robot wagon puppet flute")
-    + _things("toy", "", "ball marble balloon whistle")
-    + _things("wear", "break make", "hat scarf coat crown ribbon mask cape")
-    + _things("wear", "", "button mitten ring")
+    _things("toy", "break make keep", "kite boat drum doll train puzzle robot wagon puppet flute")
+    + _things("toy", "keep", "ball marble balloon whistle")
+    + _things("wear", "break make keep", "crown ribbon mask")
+    + _things("wear", "make keep warm", "hat scarf coat cape mitten")
+    + _things("wear", "keep", "button ring")
     + _things("food", "eat make", "cake pie bun cookie sandwich pancake")
     + _things("food", "eat", "apple pear plum peach")
-    + _things("tool", "break make", "basket lamp blanket ladder map chair book lantern flag pillow")
-    + _things("tool", "break", "bucket bell cup umbrella jar clock mirror")
-    + _things("tool", "", "key rope spoon brush coin pencil")
-    + _things("nature", "", "shell stone feather leaf acorn flower pebble")
+    + _things("tool", "make keep warm", "basket blanket pillow")
+    + _things("tool", "break make keep", "lamp ladder map chair book lantern flag")
+    + _things("tool", "break keep", "bucket bell cup umbrella jar clock mirror")
+    + _things("tool", "keep", "key rope spoon brush coin pencil")
+    + _things("nature", "keep", "shell stone feather leaf acorn flower pebble")
 )
 THING_BY_NOUN = {thing.noun: thing for thing in THINGS}
 

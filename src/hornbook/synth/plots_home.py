@@ -6,15 +6,15 @@ from hornbook.synth.plots_outdoors import Plot
 SHARE: Plot = {
     "start": (
         "{Day_part}, {H} had {ao}. {F} had [nothing|no {o} at all] and [looked at it|watched quietly].",
-        "{H} went {to_place} with {ao}. {F} was there too, and {F} [had none|was alone].",
+        "{H} went {to_place} with {ao}. {F} was there too, [with empty hands|with nothing].",
         "{A} gave {H} {ao}. It was the only one, and {F} wanted one too.",
     ),
     "event": (
-        "They {Ved} together, but {H} held the {o} [tight|with both hands]. {W}.",
+        "Together they {Ved}, but {H} held the {o} [tight|with both hands]. {W}.",
         "{H} {Ved} {at} with the {o}, and {F} [stood by|sat under a tree]. {W}.",
     ),
     "hint": (
-        "{A} had often said that good things grow when you share them.",
+        "{A} had [often|once] [said|told {H}] that good things [grow|get better] when you share them.",
         "{H} did not know that {he} would soon need {F}.",
     ),
     "fight": (
@@ -22,27 +22,27 @@ SHARE: Plot = {
         '{F} said, "You never share." {H} [got angry|stamped a foot] and turned away.',
     ),
     "trouble": (
-        "{F} looked so {sad} that {H} did not like {his} {o} [so much|as much] anymore.",
-        "Then {F} walked away with [slow steps|a tear]. Suddenly {H} felt {sad} and alone.",
+        "{F} looked so {sad} that {H} did not like {his} {o} [so much|as much] as before.",
+        "Then {F} walked away [slowly|with a tear]. Suddenly {H} felt {sad} and alone.",
     ),
     "talk": (
         '"Would you like to have [some|a turn]?" asked {H}. "[Yes, please|Really]!" said {F}.',
         '"Why are you [quiet|sad]?" asked {H}. "I [wish I had|would like] {a_o} too," said {F}.',
     ),
     "turn": (
-        "{H} thought for a moment. Then {he} [gave the {o} to|let {F} hold the {o}, and smiled at] {F}.",
+        "{H} thought for a moment. Then {he} gave the {o} to {F} [for a while|with a smile].",
         "{H} went to {F} and [held out|offered] the {adj} {o}.",
     ),
     "twist": (
-        "Then {F} [opened a bag|reached into a pocket] and took out the very same {o}! It was a surprise for {H}.",
+        "Then {F} [opened a bag|reached into a pocket] and took out a second {o}! It was a gift for {H}.",
         "Just then {A} came with a second {o}. Now there were two!",
     ),
     "good": (
-        "They had [fun|a good time] until the sun went down. {H} was {glad}, and so was {F}.",
-        "{F} smiled from ear to ear. It was [the best {part}|much more fun] with two, and {H} felt {glad}.",
+        "They had [fun|a good time] until [the sun went down|it was dark|it was time to go]. {H} was {glad}, and so was {F}.",
+        "{F} smiled [from ear to ear|happily]. It was [the best {part}|much more fun|so much better] with two, and {H} felt {glad}.",
     ),
     "bad": (
-        "But it was too late. {F} did not want the {o} anymore, and {H} sat alone and felt {sad}.",
+        "But it was too late. {F} did not want it anymore and went home, and {H} felt {sad}.",
         "But they both pulled, and the {o} fell [into the mud|into the water]. Now nobody had it, and both were {sad}.",
     ),
     "moral": (
@@ -54,17 +54,17 @@ SHARE: Plot = {
 MAKE: Plot = {
     "start": (
         "{H} wanted to make {ao}. {He} asked {F} to help.",
-        "{Day_part}, {H} saw {ao} [in a shop|at the market], but {he} had no money. So {he} wanted to make one.",
-        "It was almost time for the fair. {H} and {F} wanted to make {ao} [for it|and show it].",
+        "{Day_part}, {H} saw {ao} [in a shop|at the market], but {he} had no [money|coins]. So {he} [wanted to make one|decided to make one|made a plan].",
+        "It was almost time for the fair. {H} and {F} wanted to make {ao} for it.",
     ),
     "event": (
         "They got [wood and string|paper and paint|all they needed] {at}. While they worked, they {Ved}.",
-        "First they {Ved}, because {W}. Then they worked on the {o} [all {part}|with care].",
+        "{W}. First they {Ved}, and then they worked on the {o} [all {part}|with care].",
         "{H} [measured|mixed] and {F} [held|stirred]. {W}.",
     ),
     "hint": (
-        "Nobody looked at the dark cloud [over the hill|far away].",
-        "A {m} sat close by and looked very [hungry|interested].",
+        "They did not think about the [wind|weather], and they worked fast.",
+        "{A} had told them to [work slowly|take their time].",
     ),
     "fight": (
         '"It must be [big|round|tall]!" said {H}. "No, it must be small!" said {F}. They stopped working.',
@@ -72,8 +72,8 @@ MAKE: Plot = {
     ),
     "trouble": (
         "But the {o} [fell apart|broke into two parts|fell down]! {H} felt {sad}.",
-        "Then the wind [blew|pushed] the {o} away, and it landed in the mud. It did not look {adj} anymore.",
-        "The first {o} was [not good|a mess]. {F} looked at {H} and sighed.",
+        "Then the wind [blew|pushed] the {o} away, and it landed in the mud. {H} felt {sad}.",
+        "The first {o} was [no good|a mess]. {F} looked at {H} and sighed.",
     ),
     "talk": (
         '"We cannot do it," said {H}. "[Yes, we can|Let us try again]," said {F}.',
@@ -81,19 +81,19 @@ MAKE: Plot = {
     ),
     "turn": (
         "So they began again, [slowly|step by step]. {A} showed them a little trick.",
-        "They asked {A} for help. With [more care|three pairs of hands], the work went well.",
+        "They asked {A} for help. With [more care|three pairs of hands|a little patience], the [work|{o}] [went well|came out well].",
     ),
     "twist": (
         "When it was done, the {o} began to [glow|sing|move by itself]! It was magic.",
-        "In the end it did not look like {ao} at all. It looked like [a bird|a star|a little house], and everyone loved it!",
+        "In the end it looked a little like [a bird|a star|a house], and that made it even better!",
     ),
     "good": (
         "At last the {adj} {o} was ready. {H} and {F} were {glad} and showed it to everyone.",
         "It was the best {o} {at}. {H} felt {glad} [all day|until bedtime].",
     ),
     "bad": (
-        "But the {o} broke again, and the fair was over. {H} and {F} went to bed {sad}.",
-        "Then the rain came and [washed it away|ruined the {o}]. {H} was {sad}, and they gave up.",
+        "But the {o} broke again. {H} and {F} went to bed {sad}.",
+        "But then the rain came and ruined the {o}. {H} was {sad}, and they gave up.",
     ),
     "moral": (
         "They learned that it is fine to fail and try again.",
@@ -103,29 +103,29 @@ MAKE: Plot = {
 
 SORRY: Plot = {
     "start": (
-        "{F} had {ao}. It was [so lovely|so nice] that {H} could not stop looking at it.",
+        "{F} had {ao}. It was so nice that {H} could not stop [looking at|thinking of] it.",
         "{Day_part}, {F} [showed|brought] {ao}. {H} wanted to have it too.",
     ),
     "event": (
         "They {Ved} {at}, and {W}. When {F} went to drink water, {H} took the {o}.",
         "While {F} was {Ving}, {H} [hid|put] the {o} {u}.",
-        "{F} [fell asleep|ran off] {at}. {H} took the {o} and went home fast.",
+        "They {Ved} {at} until {F} fell asleep. {H} took the {o} and went home.",
     ),
     "hint": (
         "A {m} saw [it|everything], but it did not say a word.",
-        "[Deep inside|In {his} belly], {H} felt that something was not right.",
+        "[Deep inside|In {his} heart], {H} knew that this was not good.",
     ),
     "fight": (
         '"Did you take it?" asked {F}. "No!" said {H}, and {his} face went red. They [shouted|argued].',
-        "{F} looked at {H} for a long time. {H} got angry [and ran off|and looked away].",
+        "{F} looked at {H} for a long time. {H} [got angry|went red] and looked away.",
     ),
     "trouble": (
         "Soon {F} was looking for the {o} everywhere. {FHe} cried, and {H} felt {sad}.",
         "At night, {H} could not sleep. {He} looked at the {o} and thought of {F}.",
     ),
     "talk": (
-        '"I have to tell you something," said {H}. "I took your {o}. I am so sorry."',
-        '"What is wrong?" asked {A}. "I took the {o} of {F}," said {H}. "[Then bring it back|You know what to do]," said {A}.',
+        '"I feel bad," said {H}. "[Tell me why|What is it]?" asked {A}. {H} told {A} everything.',
+        '"What is wrong?" asked {A}. "I took a thing that belongs to {F}," said {H}. "[Then bring it back|You know what to do]," said {A}.',
     ),
     "turn": (
         "The next day, {H} went to {F} and gave the {o} back.",
@@ -136,24 +136,24 @@ SORRY: Plot = {
         "But {F} had [known|seen] it all the time and had only waited for {H} to come.",
     ),
     "good": (
-        "{F} was quiet for a moment and then [hugged {H}|said thank you]. They were friends again, and {H} felt {glad}.",
+        "{F} [was quiet for a moment|thought for a moment] and then [hugged {H}|smiled at {H}|thanked {H}]. [They were friends again|All was well], and {H} felt {glad}.",
         '"It is all right," said {F}. {H} felt {glad}, and they played with the {o} together.',
     ),
     "bad": (
         "But {F} turned away and did not want to play anymore. {H} was {sad} for a long time.",
-        "But the {o} had a big crack now. {F} cried, and {H} went home {sad}.",
+        "But the {o} was broken now. {F} cried, and {H} went home {sad}.",
     ),
     "moral": (
-        "{H} learned that the truth makes the heart light.",
+        "{H} learned never to take what belongs to somebody else.",
         "{H} learned to ask before taking something.",
     ),
 }
 
 GIFT: Plot = {
     "start": (
-        "It was almost the birthday of {F}. {H} wanted to give {fhim} {ao}.",
+        "It was almost {F}'s birthday. {H} wanted to give {fhim} {ao}.",
         "{H} knew that {F} had always wanted {ao}. {He} [made a plan|saved every coin].",
-        "The birthday of {F} was near, and {H} [looked for|dreamed of] {ao} as a gift.",
+        "{F}'s birthday was near, and {H} [looked for|dreamed of] {ao} as a gift.",
     ),
     "event": (
         "{He} went {to_place} and {Ved} on the way. {W}.",
@@ -161,25 +161,25 @@ GIFT: Plot = {
         "{H} [told nobody|kept it secret] and {Ved} as on any other day. {W}.",
     ),
     "hint": (
-        "{F} [had a secret too|was also very busy that week].",
-        "The box was [old|thin], and one side was a little open.",
+        "{F} [had a secret too|was also very busy that week], but {H} did not know why.",
+        "{A} told {him} to be careful, but {H} was [in a hurry|too happy to listen].",
     ),
     "fight": (
         '"You never have time for me!" said {F}. {H} could not [tell|say] why, and they [argued|parted angrily].',
-        "{F} thought that {H} had forgotten. {FHe} was cross and did not say hello.",
+        "{F} thought that {H} had forgotten. {FHe} was cross and [did not say hello|looked away|said nothing].",
     ),
     "trouble": (
         "But on the way, the {o} [fell into a puddle|got a big scratch]. {H} wanted to cry.",
-        "But in the shop there was no {o} [left|anymore]. {H} felt {sad}.",
-        "On the big day, the box was empty! {H} looked at it and felt {sad}.",
+        "But [in the shop|at the market] there was no {o} [left|for {him}]. {H} felt {sad}.",
+        "On the big day, the box [with the {o} |]was empty! {H} [looked at it|looked inside] and felt {sad}.",
     ),
     "talk": (
         '"What shall I do now?" asked {H}. "A gift comes from the heart," said {A}.',
-        '"Is that for me?" asked {F}. "Yes," said {H}, "but [it is not perfect|something went wrong]."',
+        '"I have no gift now," said {H}. "[Come with me|Let us make one]," said {A}.',
     ),
     "turn": (
-        "{H} and {A} worked until late. They [cleaned|painted] an old {o} until it looked {adj}.",
-        "{H} looked {u} and [could not believe it|laughed]: there was the {o}!",
+        "{H} and {A} worked until late. In the end, they had {a_o} [as good as new|that was even nicer|for {F}].",
+        "{A} helped {him} to [find|mend] an old {o}[, even nicer than the first one|. It was even nicer|. Now it was as good as new].",
     ),
     "twist": (
         "When {F} opened the box, {fhe} laughed. {FHe} had bought the very same {o} for {H}!",
@@ -187,7 +187,7 @@ GIFT: Plot = {
     ),
     "good": (
         "{F} loved the {adj} {o} and hugged {H}. Both of them were {glad}.",
-        '"This is the best gift ever!" said {F}. {H} felt {glad} and a little shy.',
+        '"[This is the best gift ever|What a wonderful {o}|I love it]!" said {F}. {H} felt {glad} and a little shy.',
     ),
     "bad": (
         "But {F} did not come to the party. {H} sat alone with the {o} and felt {sad}.",
@@ -201,35 +201,35 @@ GIFT: Plot = {
 
 LONELY: Plot = {
     "start": (
-        "{H} was new {at} and did not know anybody yet. {He} had only {ao} [to play with|to talk to].",
+        "{H} was new {at} and [did not know anybody yet|had no friends yet]. {He} had only {ao} [to play with|to talk to].",
         "Nobody {at} played with {H}. Every day {he} sat alone with {ao}.",
     ),
     "event": (
         "{Day_part}, {H} saw {F} and some others. They were {Ving}, and {W}.",
-        "From far away, {H} watched how {F} {Ved}. {W}.",
+        "From far away, {H} watched {F}, who {Ved}. {W}.",
     ),
     "hint": (
-        "{F} looked over [once|two times], but {H} did not see it.",
-        "{A} always said that one small word can open a door.",
+        "{F} looked over [once|twice], but {H} did not see it.",
+        "{A} [always said|had told {him}] that one [small|kind] word can open a door.",
     ),
     "fight": (
         '"Go away, we do not know you," said {F}. {H} [frowned|got angry] and said something mean too.',
         "{F} laughed about the {o}. {H} was cross and [ran away|shouted].",
     ),
     "trouble": (
-        "{H} wanted to say hello, but no word came out. {He} felt {sad} and [small|shy].",
-        "{H} [hid|sat] {u} with the {o}. {He} felt {sad}.",
+        "{H} wanted to say hello, but [no word came out|did not dare|was too shy]. {He} felt {sad}[ and small|].",
+        "{H} sat down {u} and held the {o}. {He} felt {sad}.",
     ),
     "talk": (
         '"Hello, what is that?" asked {F}. "It is my {o}," said {H}. "Do you want to [see|try] it?"',
         '"May I play with you?" asked {H}. "[Yes|Sure], come here!" said {F}.',
     ),
     "turn": (
-        "Then the {o} rolled over to {F}. {FHe} picked it up and brought it back.",
+        "Then {H} dropped the {o}. {F} [picked it up and brought it back|saw it and brought it back|brought it back].",
         "Then {F} came closer and looked at the {adj} {o}. {FHe} had never seen such a thing.",
     ),
     "twist": (
-        "And then it turned out that {F} was [new|shy] too, and had only been waiting!",
+        "And {F} was [new|shy] too, and had only been waiting[ for {H}|]!",
         "It turned out that {F} lived right next door!",
     ),
     "good": (
@@ -237,58 +237,58 @@ LONELY: Plot = {
         "They played with the {o} until dinner. {H} went home {glad}, with a new friend.",
     ),
     "bad": (
-        "But then {F} had to go home and never came back. {H} was {sad} and held the {o}.",
+        "But then {F} had to go home and never came back. {H} was {sad} and held the {o} tight.",
         "But the others called, and {F} left. {H} stayed there alone with the {o}, {sad} and cold.",
     ),
     "moral": (
-        "{H} learned that a friend can begin with one hello.",
+        "{H} learned that [a friend can begin with one hello|one hello can be enough].",
         "They learned that it is good to ask someone new to play.",
     ),
 }
 
 MEND: Plot = {
     "start": (
-        "{A} had {ao}. It was very dear to everyone, and {H} [knew that|was allowed to look at it].",
-        "In the house of {A} there was {ao}. {H} and {F} liked it very much.",
+        "{A} had {ao} and loved it. {H} [knew that|was allowed to hold it].",
+        "In {A}'s house there was {ao}. {H} and {F} liked it very much.",
     ),
     "event": (
-        "{Day_part}, {H} and {F} {Ved} too close to the {o}. {W}.",
-        "They were {Ving} when {H} [bumped into|dropped] the {o}.",
+        "{Day_part}, {H} and {F} took the {o} outside. They {Ved} and forgot to be careful.",
+        "{H} and {F} took the {o} {to_place}. They {Ved} and did not [think of it|look after it].",
     ),
     "hint": (
         '"[Be careful|Please watch out]," {A} had said [in the morning|again and again].',
         "The {o} already had a tiny crack, but nobody knew it.",
     ),
     "fight": (
-        '"It was you!" said {H}. "No, it was you!" said {F}. They [shouted|argued] for a long time.',
-        "{H} wanted to hide it, and {F} wanted to tell {A}. They could not agree.",
+        '"Let us put it back," said {F}. "Not yet!" said {H}. They [shouted|argued] for a while.',
+        "Both of them wanted to hold the {o}. They [pulled at it|pushed each other] and were cross.",
     ),
     "trouble": (
         "Crack! The {o} was broken. {H} [turned white|held {his} breath] and felt {sad}.",
-        "Then they heard a loud noise. The {adj} {o} lay on the floor in [two|three] pieces!",
+        "Then they looked down. The {o} was in [two|three] pieces!",
     ),
     "talk": (
         '"We must tell {A}," said {F}. "I know," said {H}. "[Come with me|I am afraid]."',
         '"I broke your {o}," said {H}. "Thank you for telling me," said {A}.',
     ),
     "turn": (
-        "They got some [glue|string] and worked [all {part}|very slowly]. Piece by piece, the {o} came together.",
-        "{H} told {A} everything. Then they sat down at the table and mended the {o} together.",
+        "They got some [glue|string] and worked [all {part}|very slowly]. Bit by bit, they mended the {o}.",
+        "{H} told {A} everything. Then they [sat down|sat at the table] and mended the {o} [together|with string|with glue].",
     ),
     "twist": (
-        "Inside the {o} they found an old [letter|picture]! {A} had looked for it for years.",
+        "Then {A} showed them a drawer full of broken things. Everybody breaks something once!",
         "Then {A} laughed. The {o} had been broken [many times|once] before!",
     ),
     "good": (
-        "Now the {o} was {adj} again. {A} smiled, and {H} felt {glad}.",
-        "The {o} had a line in the middle, but {A} liked it even more now. {H} was {glad}.",
+        "Now the {o} was whole again. {A} smiled, and {H} felt {glad}.",
+        "The {o} did not look the same, but {A} liked it even more now. {H} was {glad}.",
     ),
     "bad": (
-        "But it did not hold. The {o} fell apart again, and {A} was very {sad}.",
+        "But it did not hold. The {o} fell apart again, and {A} was {sad}.",
         "But one piece was lost. The {o} could not be mended, and {H} was {sad}.",
     ),
     "moral": (
-        "{H} learned that telling the truth is the first step to mend something.",
-        "They learned that broken things can be mended with patience.",
+        "{H} learned that you should always tell the truth.",
+        "They learned to be careful with the things of others.",
     ),
 }

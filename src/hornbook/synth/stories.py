@@ -15,51 +15,33 @@ from hornbook.synth import plots_home, plots_outdoors
 from hornbook.synth.phrase import Phrases, pick, sentence_case
 from hornbook.synth.world import StoryPlan, plan_story, slots
 
-VERSION = "stories-1"
+VERSION = "stories-2"
 SOURCE = "synth/stories"
 
 _VARY = {
-    r"^Then ": "[Then|After that,|And then|A little later,] ",
-    r"\. Then ": ". [Then|After that,|And then|A moment later,] ",
-    r"\bSuddenly ": "[Suddenly|All at once|All of a sudden] ",
-    r"\bAt last,": "[At last,|Finally,|In the end,]",
-    r"\bSoon ": "[Soon|Before long|Very soon] ",
+    r"^Then ": "[Then|After that,|A little later,] ",
+    r"\. Then ": ". [Then|After that,|A moment later,] ",
+    r"\bSuddenly ": "[Suddenly|All at once] ",
+    r"\bAt last,": "[At last,|In the end,]",
+    r"^Soon ": "[Soon|Before long] ",
     r" began to ": " [began to|started to] ",
-    r" felt (very )?\{": " felt [very |so |]{",
-    r" very ": " [very|so|really] ",
-    r" walked ": " [walked|went] ",
     r"\beveryone\b": "[everyone|everybody]",
     r"\bnobody\b": "[nobody|no one]",
-    r"(\{H\}|\{he\}|\{He\}|\{F\}|\bit|\bIt) could not ": r"\1 [could not|was not able to] ",
-    r" thought of ": " [thought of|remembered] ",
-    r" went home\b": " [went|walked|came] home",
-    r" for a while": " for a [while|little while|long while]",
-    r" worked together\.": " worked [together|side by side].",
     r" gave the ": " [gave|handed] the ",
-    r" hugged ": " [hugged|kissed|squeezed] ",
-    r"\{H\} learned": "[{H} learned|That day, {H} learned|So {H} learned|And {H} learned]",
-    r"\bThey learned": "[They learned|So they learned|That day, they learned|And both of them learned]",
     r" held the \{o\}": " held the [{o}|{adj} {o}]",
-    r" and the \{o\}": " and the [{o}|{adj} {o}]",
-    r"^\{H\} and \{F\} ": "[{H} and {F}|The two friends|Both friends] ",
-    r"\. \{H\} and \{F\} ": ". [{H} and {F}|The two friends|Both of them] ",
-    r"^\{H\} ": "[{H}|Then {H}|So {H}|After a moment, {H}] ",
-    r"^\{F\} ": "[{F}|Then {F}|But then {F}|After a moment, {F}] ",
-    r"^They ": "[They|Then they|So they|Together, they] ",
+    r"^\{H\} and \{F\} ": "[{H} and {F}|The two friends] ",
 }
-_OPENINGS = frozenset({"start", "moral"})
 
 
-def _vary(act: str, source: str) -> str:
-    """Other words for the commonest turns of phrase: without them, 13-grams recur twice as often."""
+def _vary(source: str) -> str:
+    """Other words for the commonest turns of phrase: without them, 13-grams recur more often."""
     for pattern, choice in _VARY.items():
-        if not (act in _OPENINGS and pattern.startswith("^") and "Then" not in pattern):
-            source = re.sub(pattern, choice, source)
+        source = re.sub(pattern, choice, source)
     return source
 
 
 PLOTS = {
-    name: {act: Phrases(_vary(act, text) for text in texts) for act, texts in plot.items()}
+    name: {act: Phrases(_vary(text) for text in texts) for act, texts in plot.items()}
     for name, plot in {
         "lost": plots_outdoors.LOST,
         "rescue": plots_outdoors.RESCUE,
@@ -78,13 +60,13 @@ PLOTS = {
 
 OPENING = Phrases(
     (
-        "Once upon a time, there [was|lived] {a_little} {trait} {kind} named {H}.",
+        "Once upon a time, there [was|lived] {a_trait} little {kind} named {H}.",
         "Once there was {a_trait} {kind} [named|called] {H}, who lived {at}.",
         "{H} was {a_trait} {kind} who [loved|liked] to {V}.",
-        "There was once {a_little} {kind} named {H}. {He} was very {trait} and [loved|liked] to {V}.",
+        "There was once {a_little} {kind} named {H}. {He} was {trait} and [loved|liked] to {V}.",
         "In a small house {at} lived {a_trait} {kind} named {H}.",
-        "{H} was {a_little} {kind}. Everyone [knew|said] that {he} was very {trait}.",
-        "[Far away|Not far from here], {at}, lived {a_little} {trait} {kind} [named|called] {H}.",
+        "{H} was {a_little} {kind}. Everyone [knew|said] that {he} was {trait}.",
+        "[Far away|Not far from here], {at}, lived {a_trait} little {kind} [named|called] {H}.",
         "This is the story of {H}, {a_trait} {kind} who lived {at}.",
     )
 )
@@ -98,17 +80,16 @@ FRIEND = Phrases(
 )
 STRANGER = Phrases(
     (
-        "Not far away lived {a_fkind} named {F}.",
+        "On the other side of the road lived {a_fkind} [named|called] {F}.",
         "There was also {a_fkind} [named|called] {F}, who [laughed a lot|had many friends].",
     )
 )
 DETAIL = Phrases(
     (
         "The air smelled of [grass|flowers|rain|warm bread], and a {m} [hummed|sat] close by.",
-        "They [talked|laughed] about the {place} and a {m} they had seen.",
+        "They [talked|laughed] about a {m} they had seen.",
         "[Somewhere|Far away], a bell rang [two|three|four] times.",
-        "{A} had packed [bread and cheese|warm soup|sweet tea] for them.",
-        "It was a {adj} {o}, [as {adj} as could be|and nobody had another one like it].",
+        "{A} had packed [bread and cheese|some soup|sweet tea] for them.",
     )
 )
 SUMMARY = {

@@ -22,7 +22,12 @@ FEATURE_SHARE = 0.25
 MAX_FEATURES = 2
 """Two at most (TinyStories does not say): three would make stories longer than 130 words."""
 
-PLOT_NEEDS = {"make": "make", "mend": "break"}
+PLOT_NEEDS = {
+    "make": "make",
+    "mend": "break",
+    "rescue": "warm",
+    **dict.fromkeys(("lost", "brave", "treasure", "gift", "lonely"), "keep"),
+}
 """Uses that a plot asks of its object; other plots take any object."""
 
 PLOT_NAMES = (
@@ -84,8 +89,11 @@ def triple_is_held_out(verb: str, noun: str, adjective: str) -> bool:
 
 
 def draw_features(rng: Random) -> tuple[str, ...]:
-    """Each feature with probability 0.25, at most two, in a fixed order."""
+    """Each feature with probability 0.25, at most two, in a fixed order; a happy surprise and a bad ending
+    would contradict each other."""
     chosen = [feature for feature in lexicon.FEATURES if rng.random() < FEATURE_SHARE]
+    if {"Twist", "BadEnding"} <= set(chosen):
+        chosen.remove("Twist" if rng.random() < 0.5 else "BadEnding")
     while len(chosen) > MAX_FEATURES:
         chosen.pop(int(rng.random() * len(chosen)))
     return tuple(chosen)
