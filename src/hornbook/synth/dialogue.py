@@ -39,7 +39,15 @@ SHARES: Mapping[str, float] = {
 
 Turn = dict[str, str]
 
-FEATURE_WISHES = {name: Phrases([text]) for name, text in FEATURE_WISHES.items()}
+FEATURE_WISHES = {
+    "Dialogue": "[dialogue|a conversation]",
+    "BadEnding": "a [sad|bad] ending",
+    "MoralValue": "a [moral|lesson]",
+    "Twist": "a [twist|surprise]",
+    "Foreshadowing": "a hint at the start",
+    "Conflict": "a [quarrel|fight]",
+}
+_WISHES = {name: Phrases([text]) for name, text in FEATURE_WISHES.items()}
 
 _STORY = Phrases(
     (
