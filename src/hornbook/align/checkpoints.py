@@ -1,8 +1,12 @@
 """Checkpoints going into and coming out of post-training."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
 
 from hornbook.data.chat import ChatTemplate
 from hornbook.data.tokenizer import Tokenizer
@@ -10,6 +14,9 @@ from hornbook.errors import HornbookError
 from hornbook.lab.step import Artifact
 from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
+
+if TYPE_CHECKING:
+    from hornbook.align.lora import LoRA
 
 
 def folder_of(where: Artifact | Path) -> Path:
@@ -42,8 +49,16 @@ def template_of(tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
     return tokenizer.template
 
 
-def open_student(folder: Path, tokenizer: Tokenizer, template: ChatTemplate) -> Decoder:
-    """The checkpoint in fp32, to be trained; its generations end at the template's stop token from now on."""
+def open_student(
+    folder: Path,
+    tokenizer: Tokenizer,
+    template: ChatTemplate,
+    *,
+    lora: "LoRA | None" = None,
+    seed: int = 0,
+) -> Decoder:
+    """The checkpoint in fp32, to be trained (whole, or adapters alone); its generations end at the template's
+    stop token from now on."""
     import torch
 
     from hornbook.model.hf import load_checkpoint
@@ -52,7 +67,30 @@ def open_student(folder: Path, tokenizer: Tokenizer, template: ChatTemplate) -> 
     stops = (tokenizer.special(template.stop), tokenizer.end_of_text)
     eos = tuple(dict.fromkeys([*decoder.config.eos_ids, *stops]))
     decoder.config = replace(decoder.config, eos_ids=eos)
+    if lora is not None:
+        from hornbook.align.lora import add_lora
+
+        add_lora(decoder, lora, seed=seed)
     return decoder.train()
+
+
+def trained_parameters(decoder: Decoder) -> int:
+    """How many numbers training changes."""
+    return sum(p.numel() for p in decoder.parameters() if p.requires_grad)
+
+
+def lora_saver(lora: "LoRA", base: Path) -> Callable[[nn.Module, Path], None]:
+    """What the trainer calls to write a model with adapters: the merged checkpoint, and beside its folder the
+    adapters as `peft` loads them."""
+    from hornbook.align.lora import merge_lora, save_adapter
+    from hornbook.model.hf import save_checkpoint
+
+    def save(model: nn.Module, folder: Path) -> None:
+        assert isinstance(model, Decoder)
+        save_checkpoint(merge_lora(model), folder)
+        save_adapter(model, folder.parent / "adapter", lora, base=str(base))
+
+    return save
 
 
 def finish_student(folder: Path, tokenizer: Tokenizer, template: ChatTemplate) -> None:

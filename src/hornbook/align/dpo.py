@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hornbook.align.checkpoints import config_of, finish_student, folder_of, open_student, template_of
+from hornbook.align.checkpoints import (
+    config_of,
+    finish_student,
+    folder_of,
+    lora_saver,
+    open_student,
+    template_of,
+    trained_parameters,
+)
+from hornbook.align.lora import LoRA
 from hornbook.data.chat import ChatTemplate
 from hornbook.data.corpus import Corpus
 from hornbook.data.steps import is_validation
@@ -128,6 +137,7 @@ def prefer(
     settings: TrainSettings = PREFER_SETTINGS,
     held_out_share: float = 0.05,
     template: str | None = None,
+    lora: LoRA | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Trains a checkpoint on preference pairs; `artifact / "model"` is the checkpoint.
@@ -140,15 +150,15 @@ def prefer(
         rows, time: shape of a batch; both answers of a pair lie in one row of `time` tokens.
         settings: optimizer, schedule, precision.
         held_out_share: of the requests, kept for the measurements below.
-        template: as in `finetune`.
+        template, lora: as in `finetune`.
         seed: of the order of the pairs.
 
     The lines of `metrics.jsonl` hold loss, accuracy, margin, chosen_reward and rejected_reward by step.
 
-    Facts: pairs, held_out_pairs, unused {reason: rows}, steps, tokens, seconds, loss, skipped_steps, `first`
-    and `last` (means of accuracy, margin and rewards over the first and last tenth of the steps), and
-    `held_out` (the same on held-out pairs, and kl: nats a response token from the trained model to the
-    reference).
+    Facts: pairs, held_out_pairs, unused {reason: rows}, trained_parameters, steps, tokens, seconds,
+    tokens_per_second, loss, skipped_steps, `first` and `last` (means of accuracy, margin and rewards over the
+    first and last tenth of the steps), and `held_out` (the same on held-out pairs, and kl: nats a response
+    token from the trained model to the reference).
     """
     if epochs <= 0:
         raise HornbookError(f"epochs is {epochs}; it must be above 0.")
@@ -166,14 +176,19 @@ def prefer(
     from hornbook.train.precision import compute_dtype
     from hornbook.train.trainer import Trainer
 
-    decoder = open_student(origin, tokenizer, form)
+    decoder = open_student(origin, tokenizer, form, lora=lora, seed=seed)
     dtype = compute_dtype(settings.precision, next(decoder.parameters()).device)
     both = encoded.train + encoded.held_out
     reference = _cached_reference(ctx.folder / "reference.npy", both, decoder, rows, time, seed, dtype)
     loader = PreferenceLoader(encoded.train, rows, time, seed, reference=reference[: len(encoded.train)])
     steps = max(1, math.ceil(epochs * loader.steps_per_epoch / settings.accumulate))
     trainer = Trainer(
-        decoder, objective, Phase(name="preferences", loader=loader, steps=steps), settings, folder
+        decoder,
+        objective,
+        Phase(name="preferences", loader=loader, steps=steps),
+        settings,
+        folder,
+        save_model=lora_saver(lora, origin) if lora else None,
     )
     progress = ctx.progress(steps * rows * time * settings.accumulate, "tokens")
     result = trainer.run(progress=progress, log=ctx.log, say=ctx.say)
@@ -189,6 +204,7 @@ def prefer(
         "pairs": len(encoded.train),
         "held_out_pairs": len(encoded.held_out),
         "unused": dict(encoded.unused),
+        "trained_parameters": trained_parameters(decoder),
         "steps": steps,
         "tokens": result.tokens,
         "seconds": result.seconds,

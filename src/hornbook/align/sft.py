@@ -10,8 +10,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hornbook.align.checkpoints import config_of, finish_student, folder_of, open_student, template_of
+from hornbook.align.checkpoints import (
+    config_of,
+    finish_student,
+    folder_of,
+    lora_saver,
+    open_student,
+    template_of,
+    trained_parameters,
+)
 from hornbook.align.conversations import write_conversations
+from hornbook.align.lora import LoRA
 from hornbook.data.chat import ChatTemplate
 from hornbook.data.corpus import Corpus
 from hornbook.data.tokenizer import Tokenizer
@@ -58,6 +67,7 @@ def finetune(
     settings: TrainSettings = SFT_SETTINGS,
     validation: Sources | None = None,
     template: str | None = None,
+    lora: LoRA | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Fine-tunes a checkpoint on conversations; `artifact / "model"` is the checkpoint that answers.
@@ -71,10 +81,13 @@ def finetune(
         settings: optimizer, schedule, precision.
         validation: sources measured when a phase ends: bits per byte of the answers.
         template: "phi3", "phi4" or "chatml"; None takes the tokenizer's own.
-        seed: of the order of the data.
+        lora: train adapters alone; they lie in `artifact / "adapter"` as `peft` loads them, and the
+            checkpoint has them merged.
+        seed: of the order of the data, and of the adapters.
 
-    Facts: tokens, seconds, tokens_per_second, loss, skipped_steps, bits_per_byte by domain, epochs
-    (how often each source was read) and `conversations` {source: counts}, see `write_conversations`.
+    Facts: parameters, trained_parameters, tokens, seconds, tokens_per_second, loss, skipped_steps,
+    bits_per_byte by domain, epochs (how often each source was read) and `conversations` {source: counts}, see
+    `write_conversations`.
     """
     if not phases:
         raise HornbookError("fine-tuning needs at least one phase.")
@@ -90,7 +103,7 @@ def finetune(
     from hornbook.train.objectives import next_token
     from hornbook.train.trainer import Trainer
 
-    decoder = open_student(origin, tokenizer, form)
+    decoder = open_student(origin, tokenizer, form, lora=lora, seed=seed)
     opened = [open_phase(phase, tokens, seed=seed) for phase in phases]
     trainer = Trainer(
         decoder,
@@ -99,6 +112,7 @@ def finetune(
         settings,
         folder,
         validation=open_validation(held_out, origin, phases[-1]) if held_out else None,
+        save_model=lora_saver(lora, origin) if lora else None,
     )
     progress = ctx.progress(sum(phase.tokens for phase in phases), "tokens")
     result = trainer.run(progress=progress, log=ctx.log, say=ctx.say)
@@ -107,6 +121,7 @@ def finetune(
         shutil.rmtree(ctx.folder / part, ignore_errors=True)
     return {
         "parameters": decoder.config.parameters(),
+        "trained_parameters": trained_parameters(decoder),
         "tokens": result.tokens,
         "seconds": result.seconds,
         "tokens_per_second": result.tokens_per_second,
