@@ -1,0 +1,287 @@
+"""Tensor Programs VI: feature learning in infinite-depth neural networks (Yang, Yu, Zhu, Hayou 2023).
+
+The learning rate is tuned on a residual network of 4 blocks; does it serve 64 blocks? Under Depth-muP it
+should, and depth should then pay.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hornbook.lab.claim import Claim
+from hornbook.lab.run import Run
+from hornbook.lab.statistics import student_t_interval
+from hornbook.theory.residual import ResidualSettings
+from hornbook.theory.steps_depth import depth_check, layer_diversity, learning_rate_sweep
+
+TITLE = "Depth-muP: one learning rate for every depth"
+PAPER = "Yang, Yu, Zhu, Hayou 2023, arXiv 2310.02244"
+
+NAMES = {
+    "depth_mup": "Depth-muP (branch k^-1/2, rate k^-1/2)",
+    "branch_only": "branch k^-1/2, rate unchanged",
+    "mup": "nothing scaled with depth",
+    "completep": "branch k^-1, rate unchanged (ODE, CompleteP)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What this recipe can be told."""
+
+    data: Path | None = None
+    """An .npz with x (n, h, w[, c]) uint8 and y (n,), such as MNIST; without it scikit-learn's digits."""
+    image_size: int = 8
+    examples: int = 1797
+    width: int = 64
+    depths: tuple[int, ...] = (4, 16, 64)
+    learning_rate_exponents: tuple[int, ...] = (-2, -1, 0, 1, 2, 3, 4)
+    """Learning rates are 1e-3 times 2 to these powers."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    steps: int = 150
+    long_steps: int = 400
+    """For abs against relu, which differ only once training is long."""
+    batch: int = 64
+
+
+SCALES = {
+    "smoke": Settings(
+        width=16,
+        depths=(4, 16),
+        learning_rate_exponents=(0, 2, 4),
+        seeds=(0, 1),
+        steps=5,
+        long_steps=5,
+        batch=16,
+    ),
+    "quick": Settings(),
+    "gpu": Settings(width=256, depths=(8, 64, 512), steps=2000, long_steps=4000, seeds=(0, 1, 2, 3, 4)),
+    "paper": Settings(
+        width=256,
+        depths=(8, 16, 32, 64, 128, 256, 512, 1024),
+        steps=39_000,
+        long_steps=39_000,
+        seeds=(0, 1, 2, 3, 4),
+    ),
+}
+
+
+def recipe(run: Run, settings: Settings) -> None:
+    """Sweeps for four parametrizations, two nonlinearities and two block depths; then the claims."""
+    s = settings
+    rates = [1e-3 * 2.0**exponent for exponent in s.learning_rate_exponents]
+    # The output is 10 classes; images come as vectors of image_size^2 numbers a channel.
+    network = ResidualSettings(inputs=_inputs(s), outputs=10, width=s.width, base_depth=s.depths[0])
+    data: dict[str, Any] = {"data": s.data, "image_size": s.image_size, "examples": s.examples}
+    sweep: dict[str, Any] = {**data, "seeds": s.seeds, "batch": s.batch, "learning_rates": rates}
+    ends = (s.depths[0], s.depths[-1])
+
+    checks = {
+        name: run.step(
+            depth_check,
+            network=replace(network, parametrization=name),
+            depths=s.depths,
+            learning_rate=4e-3,
+            seeds=s.seeds,
+            **data,
+        )
+        for name in NAMES
+    }
+    sweeps = {
+        name: run.step(
+            learning_rate_sweep,
+            network=replace(network, parametrization=name),
+            depths=s.depths,
+            steps=s.steps,
+            **sweep,
+        )
+        for name in NAMES
+    }
+    shapes = {
+        nonlinearity: run.step(
+            learning_rate_sweep,
+            network=replace(network, nonlinearity=nonlinearity),
+            depths=ends,
+            steps=s.long_steps,
+            **sweep,
+        )
+        for nonlinearity in ("relu", "abs")
+    }
+    halved = replace(network, block_depth=2, base_depth=max(1, ends[0] // 2))
+    deep_blocks = run.step(
+        learning_rate_sweep,
+        network=halved,
+        depths=[depth // 2 for depth in ends],
+        steps=s.long_steps,
+        **sweep,
+    )
+    kappas = {
+        name: run.step(
+            layer_diversity,
+            network=replace(network, parametrization=name, depth=ends[1], nonlinearity="abs"),
+            learning_rate=2e-3,
+            seeds=s.seeds,
+            steps=s.steps,
+            batch=s.batch,
+            **data,
+        )
+        for name in ("depth_mup", "completep")
+    }
+
+    _report(run, {name: step.facts for name, step in sweeps.items()})
+    _claims_of_transfer(run, {name: step.facts for name, step in sweeps.items()}, ends)
+    worst = checks["depth_mup"].facts["worst"]
+    run.claim(
+        Claim(
+            id="coordinates-do-not-move-with-depth",
+            sentence="Under Depth-muP coordinates change as much in the first steps at every depth.",
+            paper_value=0.0,
+            measured=worst,
+            unit="log-log slope over depth",
+            rule="largest slope of the change over 4 steps below 0.15 in absolute value",
+            holds=worst is not None and worst < 0.15,
+            why="Without the rate factor the slope is "
+            f"{checks['branch_only'].facts['worst']:.2f} (theory: 0.5 at the first step).",
+        )
+    )
+    _claim_of_better(
+        run,
+        "abs-beats-relu",
+        "abs, whose derivative decorrelates the layers' gradients, trains deep networks better than relu.",
+        _best_deep(shapes["relu"].facts),
+        _best_deep(shapes["abs"].facts),
+    )
+    _claim_of_better(
+        run,
+        "one-layer-blocks-beat-two",
+        "At equal numbers of layers, blocks of one layer train better than blocks of two.",
+        _best_deep(deep_blocks.facts),
+        _best_deep(shapes["relu"].facts),
+    )
+    diverse, smooth = (kappas[name].facts["kappa"] for name in ("depth_mup", "completep"))
+    low, high = student_t_interval(diverse)
+    run.claim(
+        Claim(
+            id="layers-stay-diverse",
+            sentence="Trained under Depth-muP, features differ over depth like a random walk (kappa = 1/2).",
+            paper_value=0.5,
+            measured=sum(diverse) / len(diverse),
+            interval=(low, high),
+            rule="kappa within 0.1 of 1/2 and above the ODE scaling's in every seed",
+            holds=abs(sum(diverse) / len(diverse) - 0.5) < 0.1
+            and all(a > b for a, b in zip(diverse, smooth, strict=True)),
+            why=f"The ODE scaling gives {sum(smooth) / len(smooth):.2f}; it falls to 0 with depth.",
+        )
+    )
+
+
+def _inputs(settings: Settings) -> int:
+    from hornbook.theory.images import load_images
+
+    channels = load_images(settings.data, limit=1).x.shape[1]
+    return channels * settings.image_size**2
+
+
+def _report(run: Run, sweeps: Mapping[str, Mapping[str, Any]]) -> None:
+    run.report.title = TITLE
+    for name, facts in sweeps.items():
+        lines = {}
+        for curve in facts["curves"]:
+            by_rate = list(zip(*curve["log_loss"], strict=True))
+            lines[f"{curve['depth']} blocks"] = [
+                (rate, _mean(losses)) for rate, losses in zip(curve["learning_rates"], by_rate, strict=True)
+            ]
+        run.report.section(NAMES[name]).curves(
+            "Log of the training loss against the base learning rate",
+            {label: [(x, y) for x, y in line if y is not None] for label, line in lines.items()},
+            x_label="learning rate at 4 blocks",
+            y_label="log loss",
+            log_x=True,
+        )
+
+
+def _mean(losses: Sequence[float | None]) -> float | None:
+    known = [loss for loss in losses if loss is not None]
+    return sum(known) / len(known) if len(known) == len(losses) else None
+
+
+def _claims_of_transfer(run: Run, sweeps: Mapping[str, Mapping[str, Any]], ends: tuple[int, int]) -> None:
+    shifts = sweeps["depth_mup"]["shift"]
+    known = [shift for shift in shifts if shift is not None]
+    middle = sum(known) / len(known) if known else None
+    run.claim(
+        Claim(
+            id="the-best-rate-stays",
+            sentence=f"The best learning rate at {ends[1]} blocks is that at {ends[0]} blocks.",
+            paper_value=0.0,
+            measured=middle,
+            interval=tuple(student_t_interval(known)) if len(known) > 1 else None,  # type: ignore[arg-type]
+            unit="log2 of the ratio of best rates",
+            rule="mean shift at most 1 (a factor of two) in absolute value, no seed diverged",
+            holds=len(known) == len(shifts) and abs(middle or 0.0) <= 1,
+        )
+    )
+    own = [_finite(p) for p in sweeps["depth_mup"]["penalty"]]
+    for other, wanted in (("branch_only", "without the rate factor"), ("mup", "without any depth rule")):
+        theirs = [_finite(p) for p in sweeps[other]["penalty"]]
+        more = [b - a for a, b in zip(own, theirs, strict=True)]
+        capped = any(p >= DIVERGED for p in theirs)
+        low, high = student_t_interval(more)
+        run.claim(
+            Claim(
+                id=f"transfer-fails-{other.replace('_', '-')}",
+                sentence=f"Transferring the rate costs loss {wanted}, and not under Depth-muP.",
+                measured=sum(more) / len(more),
+                interval=(low, high),
+                unit="log loss paid at the transferred rate, beyond Depth-muP's",
+                rule="the 95 % interval over seeds lies above 0 and Depth-muP pays less than 0.1",
+                holds=low > 0 and max(own) < 0.1,
+                why=f"A run that diverged or did not learn counts as {DIVERGED:g}." if capped else "",
+            )
+        )
+    gains = [_finite(-g if g is not None else None) for g in sweeps["depth_mup"]["gain"]]
+    low, high = student_t_interval([-g for g in gains])
+    run.claim(
+        Claim(
+            id="depth-pays",
+            sentence="At the transferred rate, the deeper network reaches the lower training loss.",
+            measured=-sum(gains) / len(gains),
+            interval=(low, high),
+            unit="log loss gained",
+            rule="the 95 % interval over seeds lies above 0",
+            holds=low > 0,
+        )
+    )
+
+
+DIVERGED = 3.0
+"""What a diverged run counts in differences of log losses."""
+
+
+def _finite(value: float | None) -> float:
+    return DIVERGED if value is None else min(float(value), DIVERGED)
+
+
+def _best_deep(facts: Mapping[str, Any]) -> list[float]:
+    """The deepest network's best log loss over rates, one number a seed."""
+    return [
+        min((loss for loss in row if loss is not None), default=DIVERGED)
+        for row in facts["curves"][-1]["log_loss"]
+    ]
+
+
+def _claim_of_better(run: Run, name: str, sentence: str, worse: list[float], better: list[float]) -> None:
+    gains = [a - b for a, b in zip(worse, better, strict=True)]
+    low, high = student_t_interval(gains)
+    run.claim(
+        Claim(
+            id=name,
+            sentence=sentence,
+            measured=sum(gains) / len(gains),
+            interval=(low, high),
+            unit="log loss gained, each at its best rate",
+            rule="the 95 % interval over seeds lies above 0",
+            holds=low > 0,
+        )
+    )
