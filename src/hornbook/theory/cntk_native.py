@@ -22,7 +22,7 @@ LANES = 16
 MAX_POOLS = 16
 _SOURCE = Path(__file__).with_name("cntk_native.c")
 # Not -ffast-math: linked into a library it would switch the whole process to flushing denormals.
-_FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
+_FLAGS: tuple[str, ...] = ("-O3", "-march=native", "-ffp-contract=fast", "-shared", "-fPIC")
 _FLAGS += ("-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffinite-math-only")
 
 Floats = NDArray[np.float32]
