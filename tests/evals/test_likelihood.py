@@ -9,7 +9,13 @@ from hornbook.data.chat import ChatTemplate
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.data.tokens import TokenFile, TokenWriter
 from hornbook.errors import HornbookError
-from hornbook.evals.likelihood import bits_per_byte, document_bits, paired_loss, summarize
+from hornbook.evals.likelihood import (
+    bits_per_byte,
+    document_bits,
+    mean_paired_loss,
+    paired_loss,
+    summarize,
+)
 from hornbook.infer.engine import Engine
 from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
@@ -120,3 +126,17 @@ def test_paired_loss_is_a_fraction_with_a_narrow_interval(
 def test_a_domain_without_text_is_refused(engine: Engine, tokenizer: Tokenizer) -> None:
     with pytest.raises(HornbookError, match="'empty' has no text"):
         bits_per_byte(engine, tokenizer, {"empty": [""]})
+
+
+def test_mean_loss_counts_each_domain_the_same() -> None:
+    """A domain with a thousand times the bits weighs no more; equal losses everywhere leave no width."""
+    base = {"big": [(1e6, 10)] * 5, "small": [(100.0, 10), (300.0, 20)]}
+    other = {"big": [(1.01e6, 10)] * 5, "small": [(105.0, 10), (315.0, 20)]}
+    found = mean_paired_loss(base, other)
+    assert found["loss"] == pytest.approx(0.03)
+    assert (found["low"], found["high"]) == pytest.approx((0.03, 0.03))
+    other["small"] = [(110.0, 10), (300.0, 20)]
+    found = mean_paired_loss(base, other)
+    assert found["loss"] == pytest.approx((0.01 + 0.025) / 2)
+    assert found["low"] == pytest.approx(0.005)
+    assert found["high"] == pytest.approx(0.055)

@@ -152,6 +152,8 @@ class TestStep:
         found = kinds["q4_0"]["bits_per_byte"]["all"]
         assert found / base - 1 == pytest.approx(four["loss"], rel=1e-6)  # type: ignore[operator]
         assert kinds["f32"]["same_tokens"] == 1.0
+        parts = [kinds["q4_0"]["loss"][domain]["loss"] for domain in ("corpus", "tokens", "texts")]
+        assert kinds["q4_0"]["loss"]["mean"]["loss"] == pytest.approx(sum(parts) / 3)
 
     def test_sizes_speed_and_answers_are_there(self, facts: dict[str, dict[str, dict[str, object]]]) -> None:
         kinds = facts["kinds"]

@@ -134,6 +134,29 @@ def paired_loss(
     return {"loss": float(total[1] / total[0] - 1), "low": float(low), "high": float(high)}
 
 
+def mean_paired_loss(
+    base: Mapping[str, Sequence[tuple[float, int]]],
+    other: Mapping[str, Sequence[tuple[float, int]]],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, float]:
+    """The mean over domains of `paired_loss`: each domain counts the same, however many bits it holds.
+
+    Documents are resampled in pairs inside their domains.
+    """
+    draw = np.random.default_rng(seed)
+    values, samples = [], []
+    for domain, pairs in base.items():
+        table = np.asarray([(a[0], b[0]) for a, b in zip(pairs, other[domain], strict=True) if a[1] > 0])
+        sums = draw.multinomial(len(table), np.full(len(table), 1 / len(table)), resamples) @ table
+        samples.append(sums[:, 1] / sums[:, 0] - 1)
+        total = table.sum(0)
+        values.append(total[1] / total[0] - 1)
+    low, high = np.quantile(np.mean(samples, axis=0), [0.025, 0.975])
+    return {"loss": float(np.mean(values)), "low": float(low), "high": float(high)}
+
+
 def _documents(
     engine: Engine,
     tokenizer: Tokenizer,

@@ -1,6 +1,6 @@
 """Exporting as a step: every file is read back, made to generate, and its loss in bits per byte measured."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from hornbook.data.corpus import Corpus
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.data.tokens import TokenFile
 from hornbook.errors import HornbookError
-from hornbook.evals.likelihood import document_bits, paired_loss, summarize
+from hornbook.evals.likelihood import document_bits, mean_paired_loss, paired_loss, summarize
 from hornbook.infer.language_model import LocalModel
 from hornbook.infer.open import open_local
 from hornbook.infer.packed import Weights
@@ -24,6 +24,7 @@ Bits = Mapping[str, list[tuple[float, int]]]
 Text = Sequence[str] | TokenFile
 
 PROMPTS = ("Tell me a story about a fox.", "What is 2 + 3?", "Who are you?")
+_LEAST_DOCUMENTS = 16
 _SPEED_WEIGHTS: tuple[Weights, ...] = ("auto", "int4")
 
 
@@ -31,7 +32,7 @@ def _estimate(*, model: Artifact | Path, validation: Mapping[str, Any], **other:
     return Estimate(seconds=20 + 15 * len(validation), memory_bytes=1.5e9, disk_bytes=200e6)
 
 
-@step(version="1", makes="model", estimate=_estimate)
+@step(version="2", makes="model", estimate=_estimate)
 def export(
     ctx: StepContext,
     *,
@@ -53,14 +54,15 @@ def export(
         validation: by domain: a corpus of documents, a token file made with this model's tokenizer, or texts.
         card: fields of `hornbook.serve.card.Card`.
         prompts: user messages (or texts to continue) that each export answers greedily.
-        tokens_per_domain: how much of each domain is read, in whole documents.
+        tokens_per_domain: how much of each domain is read; documents longer than a sixteenth of it are cut.
 
     Facts:
         bits_per_byte: of the original, by domain and "all".
         kinds: for each kind its file, bytes, answers and (GGUF) `bits_per_byte`, `same_tokens` (the share of
-            answer tokens up to the first that differs from the original's) and `loss`, by domain and "all":
-            {"loss", "low", "high"} is the fraction of bits per byte lost, with a 95 % interval by paired
-            bootstrap over documents.
+            answer tokens up to the first that differs from the original's) and `loss`. {"loss", "low",
+            "high"} is the fraction of bits per byte lost, with a 95 % interval by paired bootstrap over
+            documents: by domain, over "all" documents (long and badly predicted ones weigh most) and as
+            the "mean" of the domains (each counts the same).
         speed: by weights of the engine, see `hornbook.infer.speed.Speed`.
         documents, bytes: how much was read.
 
@@ -94,9 +96,10 @@ def export(
             entry["same_tokens"] = _agreement(answers, own)
             entry["bits_per_byte"] = {d: summarize(pairs).value for d, pairs in bits.items()}
             entry["loss"] = {d: paired_loss(base[d], pairs) for d, pairs in bits.items()}
-            loss = entry["loss"]["all"]
+            entry["loss"]["mean"] = mean_paired_loss({d: base[d] for d in texts}, bits)
+            loss = entry["loss"]["mean"]
             ctx.say(
-                f"{path.name}: {100 * loss['loss']:.2f} % more bits per byte "
+                f"{path.name}: {100 * loss['loss']:.2f} % more bits per byte, mean of {len(texts)} domains "
                 f"(95 % interval {100 * loss['low']:.2f} to {100 * loss['high']:.2f})."
             )
         facts[kind] = entry
@@ -121,25 +124,33 @@ def _checkpoint(model: Artifact | Path) -> Path:
 def _take(
     domain: str, given: Artifact | Path | Sequence[str], tokenizer: Tokenizer, tokens: int
 ) -> tuple[Text, int]:
-    """The first documents of a domain that have about `tokens` tokens together."""
+    """The first documents of a domain, long ones cut, that have about `tokens` tokens together."""
     if isinstance(given, Artifact):
         given = given.path
-    if isinstance(given, Path) and (given / "tokens.json").is_file():
-        file = TokenFile.open(given)
-        ends = file.documents[1:] - file.documents[0]
-        return file, max(1, int((ends <= tokens).sum()))
-    rows = _rows(given) if isinstance(given, Path) else given
+    most = max(256, tokens // _LEAST_DOCUMENTS)  # no document outweighs the others
     texts: list[str] = []
     left = tokens
+    if isinstance(given, Path) and (given / "tokens.json").is_file():
+        file = TokenFile.open(given)
+        if file.mask is not None:
+            return file, max(1, int((file.documents[1:] <= tokens).sum()))
+        rows: Iterable[str] = (
+            tokenizer.decode(file.document(i)[:most], skip_specials=True) for i in range(len(file))
+        )
+    else:
+        rows = _rows(given) if isinstance(given, Path) else given
     for text in rows:
-        texts.append(text)
-        left -= len(tokenizer.encode(text))
+        ids = tokenizer.encode(text)
+        texts.append(text if len(ids) <= most else tokenizer.decode(ids[:most]))
+        left -= min(len(ids), most)
         if left <= 0:
             break
+    if not texts:
+        raise HornbookError(f"The validation domain {domain!r} holds no documents.")
     return texts, len(texts)
 
 
-def _rows(folder: Path) -> Any:
+def _rows(folder: Path) -> Iterator[str]:
     corpus = Corpus.open(folder)
     if corpus.schema != "documents":
         raise HornbookError(
