@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from hornbook.model import native
+
 BLOCK = 128
 KEEP_LIMIT = (
     1024  # longest rows whose probabilities are kept for the backward pass; longer ones make them again
@@ -112,8 +114,7 @@ class _BlockAttention(torch.autograd.Function):
             kept = []
             for span in spans:
                 p = _probabilities(q, k, span, heads)
-                mixed = torch.bmm(p, v[:, span.keys : span.last])
-                out[:, span.first : span.last].copy_(mixed.view(batch, heads, -1, size).transpose(1, 2))
+                _join_heads(torch.bmm(p, v[:, span.keys : span.last]), out, span)
                 if keep:
                     kept.append(p)
         ctx.save_for_backward(q, k, v, cos, sin, *kept)
@@ -128,26 +129,19 @@ class _BlockAttention(torch.autograd.Function):
         (grad,) = grads
         batch, time, _ = grad.shape
         size = q.shape[-1]
-        grad = grad.to(q.dtype).view(batch, time, heads, size)
+        grad = grad.to(q.dtype).contiguous().view(batch, time, heads, size)
         with torch.autocast("cpu", enabled=False):
             dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
             for number, span in enumerate(spans):
                 queries, keys = slice(span.first, span.last), slice(span.keys, span.last)
                 p = kept[number] if kept else _probabilities(q, k, span, heads)
-                do = grad[:, queries].transpose(1, 2).reshape(batch * heads, -1, size)
+                do = _split_heads(grad, span)
                 dv[:, keys] += torch.bmm(p.mT, do)
                 dp = torch.bmm(do, v[:, keys].mT)
-                ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
+                ds = _softmax_backward(dp, p)
                 dq[:, queries] = torch.bmm(ds, k[:, keys])
                 dk[:, keys] += torch.bmm(ds.mT, q[:, queries])
-            dqkv = torch.empty(batch, time, heads + 2 * kv_heads, size, dtype=q.dtype)
-            group = heads // kv_heads
-            dq, dk, dv = (x.view(batch, heads, time, size) for x in (dq, dk, dv))
-            if group > 1:
-                dk, dv = (x.view(batch, kv_heads, group, time, size).sum(2) for x in (dk, dv))
-            rotate_into(dqkv[:, :, :heads].transpose(1, 2), dq, cos, -sin, scale)
-            rotate_into(dqkv[:, :, heads : heads + kv_heads].transpose(1, 2), dk, cos, -sin, 1.0)
-            dqkv[:, :, heads + kv_heads :].copy_(dv.transpose(1, 2))
+            dqkv = _joined_gradient(dq, dk, dv, cos, sin, batch, kv_heads, scale)
         return dqkv.view(batch, time, -1), None, None, None, None, None, None
 
 
@@ -157,6 +151,10 @@ def split_projection(
     """Rotated, scaled queries; rotated keys; values: contiguous (batch heads, time, size), keys repeated."""
     batch, time, width = qkv.shape
     size = width // (heads + 2 * kv_heads)
+    if native.available(qkv, cos, sin) and cos.dtype == sin.dtype == torch.float32:
+        q, k, v = (torch.empty(batch * heads, time, size, dtype=qkv.dtype) for _ in range(3))
+        _native_rotary(qkv.contiguous(), q, k, v, cos, sin, heads, kv_heads, scale, back=False)
+        return q, k, v
     parts = qkv.view(batch, time, heads + 2 * kv_heads, size).transpose(1, 2)
     q = torch.empty(batch, heads, time, size, dtype=qkv.dtype, device=qkv.device)
     k = torch.empty(batch, kv_heads, time, size, dtype=qkv.dtype, device=qkv.device)
@@ -166,6 +164,68 @@ def split_projection(
     if heads != kv_heads:
         k, v = (x.repeat_interleave(heads // kv_heads, dim=1) for x in (k, v))
     return tuple(x.reshape(batch * heads, time, size) for x in (q, k, v))  # type: ignore[return-value]
+
+
+def _joined_gradient(
+    dq: Tensor, dk: Tensor, dv: Tensor, cos: Tensor, sin: Tensor, batch: int, kv_heads: int, scale: float
+) -> Tensor:
+    """The gradient of the fused projection from those of its rotated parts; key heads are added up."""
+    heads, time, size = len(dq) // batch, *dq.shape[1:]
+    dqkv = torch.empty(batch, time, heads + 2 * kv_heads, size, dtype=dq.dtype)
+    if native.available(dqkv, cos, sin) and cos.dtype == sin.dtype == torch.float32:
+        _native_rotary(dqkv, dq, dk, dv, cos, sin, heads, kv_heads, scale, back=True)
+        return dqkv
+    group = heads // kv_heads
+    dq, dk, dv = (x.view(batch, heads, time, size) for x in (dq, dk, dv))
+    if group > 1:
+        dk, dv = (x.view(batch, kv_heads, group, time, size).sum(2) for x in (dk, dv))
+    rotate_into(dqkv[:, :, :heads].transpose(1, 2), dq, cos, -sin, scale)
+    rotate_into(dqkv[:, :, heads : heads + kv_heads].transpose(1, 2), dk, cos, -sin, 1.0)
+    dqkv[:, :, heads + kv_heads :].copy_(dv.transpose(1, 2))
+    return dqkv
+
+
+def _native_rotary(
+    qkv: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+    scale: float,
+    *,
+    back: bool,
+) -> None:
+    """`rotary` of the kernels: from qkv to q, k and v, or back."""
+    time, size = q.shape[-2:]
+    batch, half = q.numel() // (heads * time * size), cos.shape[-1]
+    rows = cos.numel() // (time * half)
+    cos, sin = cos.contiguous(), sin.contiguous()
+    shape = batch, time, heads, kv_heads, size, half, rows
+    native.call("rotary", q.dtype, qkv, q, k, v, cos, sin, *shape, float(scale), back)
+
+
+def _join_heads(block: Tensor, rows: Tensor, span: Span) -> None:
+    """Copies (batch heads, queries, size) of a block to its place in rows (batch, time, heads, size)."""
+    batch, time, heads, size = rows.shape
+    if native.available(block, rows):
+        shape = batch, heads, time, size, span.first, span.last
+        native.call("heads_together", rows.dtype, block, rows, *shape, False)
+        return
+    rows[:, span.first : span.last].copy_(block.view(batch, heads, -1, size).transpose(1, 2))
+
+
+def _split_heads(rows: Tensor, span: Span) -> Tensor:
+    """The inverse of `_join_heads`: (batch heads, queries, size) of a block."""
+    batch, time, heads, size = rows.shape
+    if native.available(rows):
+        block = torch.empty(batch * heads, span.last - span.first, size, dtype=rows.dtype)
+        shape = batch, heads, time, size, span.first, span.last
+        native.call("heads_together", rows.dtype, block, rows, *shape, True)
+        return block
+    return rows[:, span.first : span.last].transpose(1, 2).reshape(batch * heads, -1, size)
 
 
 def rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor, scale: float) -> None:
@@ -189,9 +249,22 @@ def rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor, scale: float) 
 def _probabilities(q: Tensor, k: Tensor, span: Span, heads: int) -> Tensor:
     """Softmax weights of one block: (batch heads, queries, keys)."""
     scores = torch.bmm(q[:, span.first : span.last], k[:, span.keys : span.last].mT)
+    if native.available(scores, span.bias):
+        free, rows = span.start - span.keys, 1 if span.bias.dim() == 2 else len(span.bias)
+        shape = len(scores) // heads, heads, *scores.shape[1:], free, rows
+        native.call("softmax_forward", scores.dtype, scores, span.bias, *shape)
+        return scores
     tail = scores[:, :, span.start - span.keys :]
     if span.bias.dim() == 2:
         tail.add_(span.bias)
     else:
         tail.view(-1, heads, *tail.shape[1:]).add_(span.bias[:, None])
     return torch.softmax(scores, -1)
+
+
+def _softmax_backward(dp: Tensor, p: Tensor) -> Tensor:
+    """p (dp - sum(p dp)) over the last dimension; dp may be overwritten."""
+    if native.available(dp, p):
+        native.call("softmax_backward", p.dtype, p, dp, p.numel() // p.shape[-1], p.shape[-1])
+        return dp
+    return torch._softmax_backward_data(dp, p, -1, p.dtype)

@@ -8,7 +8,7 @@ from hornbook.model.attention import Visible, attend
 from hornbook.model.block_attention import attend_in_blocks
 from hornbook.model.cache import Cache
 from hornbook.model.config import GATED, ModelConfig
-from hornbook.model.fused import rms_norm, swiglu
+from hornbook.model.fused import add_rms_norm, rms_norm, swiglu
 from hornbook.model.moe import SparseMLP
 from hornbook.model.rope import rotate
 from hornbook.model.sparse_attention import attend_in_stripes
@@ -72,6 +72,14 @@ def make_norm(config: ModelConfig) -> nn.Module:
     """The norm that `config.norm` names, over the hidden size."""
     kind = RMSNorm if config.norm == "rmsnorm" else LayerNorm
     return kind(config.hidden_size, config.norm_eps)
+
+
+def add_and_norm(norm: nn.Module, x: Tensor, branch: Tensor) -> tuple[Tensor, Tensor]:
+    """(x + branch, the norm of that): the residual stream and what the next branch reads."""
+    if isinstance(norm, RMSNorm) and _by_hand(x):
+        return add_rms_norm(x, branch, norm.weight, norm.eps)
+    x = x + branch
+    return x, norm(x)
 
 
 def gegelu(x: Tensor, limit: float) -> Tensor:
@@ -201,5 +209,5 @@ class Block(nn.Module):
         attended = self._branch(self.attention(normed, cos, sin, visible=visible, cache=cache))
         if self.parallel:
             return x + attended + self._branch(self._feed_forward(normed))
-        x = x + attended
-        return x + self._branch(self._feed_forward(self.mlp_norm(x)))
+        x, normed = add_and_norm(self.mlp_norm, x, attended)
+        return x + self._branch(self._feed_forward(normed))

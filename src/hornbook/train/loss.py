@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hornbook.model import native
+
 IGNORE = -100
 """Target that carries no loss (also `hornbook.data.packing.IGNORE`)."""
 
@@ -112,17 +114,25 @@ class _CrossEntropySum(torch.autograd.Function):
                 dw = torch.zeros_like(weight, dtype=torch.float32)
                 db = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
             for part in _chunks(len(targets), len(weight)):
-                log_p = _log_softmax(h[part], w, b, scale)
-                at = targets[part].unsqueeze(1)
-                total -= log_p.gather(1, at).sum()
-                if not needs:
-                    continue
-                d = log_p.exp_()
-                d.scatter_add_(1, at, d.new_full((1, 1), -1.0).expand(at.shape))
-                if scale != 1.0:
-                    d.mul_(scale)
+                if needs and native.available(h):
+                    d = torch.nn.functional.linear(h[part], w, b)
+                    losses = torch.empty(len(d), dtype=torch.float32)
+                    native.call(
+                        "cross_entropy", dtype, d, targets[part].contiguous(), losses, *d.shape, float(scale)
+                    )
+                    total += losses.sum()
+                else:
+                    log_p = _log_softmax(h[part], w, b, scale)
+                    at = targets[part].unsqueeze(1)
+                    total -= log_p.gather(1, at).sum()
+                    if not needs:
+                        continue
+                    d = log_p.exp_()
+                    d.scatter_add_(1, at, d.new_full((1, 1), -1.0).expand(at.shape))
+                    if scale != 1.0:
+                        d.mul_(scale)
                 if db is not None:
-                    db += d.sum(0)
+                    db += d.sum(0, dtype=torch.float32)
                 d = d.to(dtype)
                 torch.mm(d, w, out=dh[part])
                 dw += torch.mm(d.T, h[part])

@@ -19,6 +19,7 @@ from hornbook.errors import HornbookError
 from hornbook.lab.machine import usable_cores
 from hornbook.lab.progress import Progress
 from hornbook.lab.progress import say as to_terminal
+from hornbook.model import native
 from hornbook.train import checkpoint
 from hornbook.train.batches import TensorBatch, to_tensors
 from hornbook.train.guard import SpikeGuard
@@ -126,6 +127,7 @@ class Trainer:
         self._threads = torch.get_num_threads()
         self._say: Callable[[str], None] = lambda sentence: None
         self._stop = False
+        self._kernels = False
 
     def run(
         self,
@@ -148,12 +150,13 @@ class Trainer:
         self.model.float()
         keep_freed_memory()
         size = self._processes()
-        if size == 1:
-            return self._attempt(current_world(), progress, log, say)
-        numbers = sum(p.numel() for p in self.model.parameters())
-        # The copies must hold the same weights: drawn before forking, or read from the same checkpoint after.
-        with fork_ranks(size, 4 * numbers, lambda world: self._attempt(world, None, None, None)) as world:
-            return self._attempt(world, progress, log, say)
+        with native.active() as self._kernels:
+            if size == 1:
+                return self._attempt(current_world(), progress, log, say)
+            numbers = sum(p.numel() for p in self.model.parameters())
+            # The copies must hold the same weights: drawn before forking, or read from one checkpoint after.
+            with fork_ranks(size, 4 * numbers, lambda world: self._attempt(world, None, None, None)) as world:
+                return self._attempt(world, progress, log, say)
 
     def _processes(self) -> int:
         """How many processes this run is shared among."""
@@ -283,6 +286,7 @@ class Trainer:
             },
             "precision": str(self.dtype),
             "processes": self.world.size,
+            "kernels": self._kernels,
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
 
@@ -306,6 +310,12 @@ class Trainer:
             if state[part] != identity[part]:
                 raise HornbookError(
                     f"{where} with other {part}: {state[part]} then, {identity[part]} now. {start_anew}"
+                )
+        for part in ("processes", "kernels"):  # another order of additions, the same training
+            if state.get(part) != identity[part]:
+                self._say(
+                    f"{where} with {part} {state.get(part)}, now {identity[part]}: it goes on, equal but for "
+                    "rounding."
                 )
         self.model.load_state_dict(snapshot.weights)
         self.optimizer.load(snapshot.optimizer)
