@@ -35,6 +35,9 @@ class LongRope:
     a magnitude that follows, in this order: `short_mscale`/`long_mscale` where a checkpoint
     stores them, an explicit `attention_factor`, else sqrt(1 + ln(s) / ln(original_max_position))
     with s the explicit `factor` or max_position / original_max_position (1 where s <= 1).
+
+    The angles of the first `start_tokens` positions stay unscaled where the long factors are used
+    (section 3.2's n-hat). No file format can say so: only models in memory may have it.
     """
 
     short_factor: tuple[float, ...]
@@ -44,6 +47,7 @@ class LongRope:
     attention_factor: float | None = None
     short_mscale: float | None = None
     long_mscale: float | None = None
+    start_tokens: int = 0
 
     def magnitude(self, max_position: int, *, long: bool) -> float:
         """The number that cos and sin are multiplied by."""
@@ -227,6 +231,8 @@ class ModelConfig:
                 _require(all(f > 0 for f in factors), f"long_rope.{name}", factors, "positive throughout")
             original = self.long_rope.original_max_position
             _require(original > 1, "long_rope.original_max_position", original, "greater than 1")
+            start = self.long_rope.start_tokens
+            _require(start >= 0, "long_rope.start_tokens", start, "zero or a positive number of tokens")
 
     @property
     def rotary_dim(self) -> int:

@@ -286,6 +286,8 @@ def _check_expressible(config: ModelConfig) -> None:
         for name, value in expected.items()
         if getattr(config, name) != value
     ]
+    if config.long_rope is not None and config.long_rope.start_tokens:
+        wrong.append(f"long_rope.start_tokens = {config.long_rope.start_tokens}")
     if wrong:
         raise HornbookError(
             f"A Hugging Face {ARCHITECTURES[config.family]} cannot express {', '.join(wrong)}; "

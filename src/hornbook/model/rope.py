@@ -38,12 +38,18 @@ class Rope:
             self._frequencies[device] = (self._inverse(False).to(device), self._inverse(True).to(device))
         return self._frequencies[device]
 
+    def _wavelength(self) -> Tensor:
+        """Of each pair, in positions per radian, without any rescaling: (rotary_dim / 2,) on the CPU."""
+        size = self.config.rotary_dim
+        exponent = torch.arange(0, size, 2, dtype=torch.float32, device="cpu") / size
+        return self.config.rope_theta**exponent
+
+    def _plain(self, device: torch.device) -> Tensor:
+        return (1.0 / self._wavelength()).to(device)
+
     def _inverse(self, long: bool) -> Tensor:
         config = self.config
-        exponent = (
-            torch.arange(0, config.rotary_dim, 2, dtype=torch.float32, device="cpu") / config.rotary_dim
-        )
-        wavelength = config.rope_theta**exponent
+        wavelength = self._wavelength()
         if config.long_rope is not None:
             factors = config.long_rope.long_factor if long else config.long_rope.short_factor
             wavelength = torch.tensor(factors, dtype=torch.float32, device="cpu") * wavelength
@@ -62,11 +68,14 @@ class Rope:
             angle = position[..., None].float() * short
             return angle.cos(), angle.sin()
         magnitudes = [rope.magnitude(self.config.max_position, long=beyond) for beyond in (False, True)]
+        scaled = long
+        if rope.start_tokens:
+            scaled = torch.where(position[..., None] < rope.start_tokens, self._plain(position.device), long)
         if isinstance(length, int):
             beyond = length > rope.original_max_position
-            angle = position[..., None].float() * (long if beyond else short)
+            angle = position[..., None].float() * (scaled if beyond else short)
             return angle.cos() * magnitudes[beyond], angle.sin() * magnitudes[beyond]
         chosen = length > rope.original_max_position
-        angle = position[..., None].float() * torch.where(chosen, long, short)
+        angle = position[..., None].float() * torch.where(chosen, scaled, short)
         magnitude = torch.where(chosen, magnitudes[1], magnitudes[0])
         return angle.cos() * magnitude, angle.sin() * magnitude
