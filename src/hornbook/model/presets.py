@@ -216,15 +216,16 @@ def student(
     layers: int,
     vocab_size: int,
     max_position: int = 2048,
+    heads: int = 0,
     kv_heads: int = 0,
     intermediate_size: int = 0,
     tied_embeddings: bool = True,
 ) -> ModelConfig:
-    """A phi-3-shaped model to raise: heads of 64 (fastest on every machine measured), MLP four times
-    as wide unless `intermediate_size` says otherwise, special tokens as the tokenizer room numbers them
-    (`<|endoftext|>` 0, `<|end|>` 4).
+    """A phi-3-shaped model to raise: heads of 64 (fastest on every machine measured) unless `heads` says how
+    many, MLP four times as wide unless `intermediate_size` says otherwise, special tokens as the tokenizer
+    room numbers them (`<|endoftext|>` 0, `<|end|>` 4).
     """
-    if hidden_size % 64:
+    if not heads and hidden_size % 64:
         raise HornbookError(
             f"A student's hidden_size must be a multiple of its head size 64, not {hidden_size}."
         )
@@ -232,7 +233,7 @@ def student(
         vocab_size=vocab_size,
         hidden_size=hidden_size,
         layers=layers,
-        heads=hidden_size // 64,
+        heads=heads or hidden_size // 64,
         kv_heads=kv_heads,
         intermediate_size=intermediate_size or 4 * hidden_size,
         tied_embeddings=tied_embeddings,
