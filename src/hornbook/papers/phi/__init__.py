@@ -49,7 +49,7 @@ def recipe(run: Run, settings: Settings) -> None:
         "textbooks": run.step(write.write_textbooks, rows=settings.textbooks, **teacher),
         "exercises": run.step(write.write_exercises, rows=settings.exercises, **teacher),
     }
-    chat = run.step(write.write_dialogue, rows=settings.dialogue, **teacher)
+    chat = run.step(write.write_dialogue, rows=settings.dialogue, shares=settings.dialogue_shares, **teacher)
     tests = {
         "stories": run.step(write.write_stories, rows=settings.held_out, seed=HELD_OUT, held_out=True),
         "problems": run.step(write.write_word_problems, rows=settings.held_out, seed=HELD_OUT, held_out=True),
@@ -64,9 +64,7 @@ def recipe(run: Run, settings: Settings) -> None:
         low=[organic / "train"],
         labels_by="the teacher's textbook passages and exercises against random organic documents",
     )
-    curated = run.step(
-        curate, corpus=organic / "train", evaluation_sets=tests, educational=educational
-    )
+    curated = run.step(curate, corpus=organic / "train", evaluation_sets=tests, educational=educational)
 
     # 4. One tokenizer for the mixture.
     tokenizer = run.step(

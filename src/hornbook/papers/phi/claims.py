@@ -7,7 +7,9 @@ from hornbook.lab.statistics import PairedDifference, paired_bootstrap
 from hornbook.lab.step import Artifact
 
 
-def judge_claims(run: Run, *, probed: Artifact, before: Artifact, after: Artifact, exported: Artifact) -> None:
+def judge_claims(
+    run: Run, *, probed: Artifact, before: Artifact, after: Artifact, exported: Artifact
+) -> None:
     """Claims (a) to (d); `before` and `after` are examinations of the student without and with preferences."""
     chosen_beats_raw(run, probed)
     two_phases_beat_one(run, probed)

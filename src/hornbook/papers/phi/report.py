@@ -69,7 +69,11 @@ def _summary(report: Report, made: Made) -> None:
         [
             ("word problems right", f"{table['word-problems accuracy']:.0%}", "held-out skeletons, executed"),
             ("restricted requests refused", f"{table['policy refusal']:.0%}", "held-out wordings"),
-            ("harmless requests refused", f"{table['policy over-refusal']:.0%}", "look-alikes; lower is better"),
+            (
+                "harmless requests refused",
+                f"{table['policy over-refusal']:.0%}",
+                "look-alikes; lower is better",
+            ),
             ("first token", f"{1000 * fastest['first_token_seconds']:.0f} ms", "after the prompt is sent"),
             ("parameters", f"{made.base.facts['parameters'] / 1e6:.2f} M"),
             ("training tokens", f"{tokens / 1e6:.1f} M", "pretraining and fine-tuning"),
@@ -78,7 +82,9 @@ def _summary(report: Report, made: Made) -> None:
 
 
 def _conversation(report: Report, made: Made) -> None:
-    report.section("A talk with the student", "Greedy answers to held-out requests, none of them picked by hand.")
+    report.section(
+        "A talk with the student", "Greedy answers to held-out requests, none of them picked by hand."
+    )
     messages: list[dict[str, str]] = []
     for task in ("stories", "word-problems", "policy", "exercises"):
         for sample in made.after.facts[task]["samples"][-1:]:
@@ -109,7 +115,10 @@ def _chosen(report: Report, made: Made) -> None:
         "it. Any endpoint can annotate instead."
     )
     samples = facts["samples"]
-    for kind, title in (("kept", "Ten documents that were kept"), ("removed", "Ten that were removed, and why")):
+    for kind, title in (
+        ("kept", "Ten documents that were kept"),
+        ("removed", "Ten that were removed, and why"),
+    ):
         report.samples(
             title,
             [
@@ -212,7 +221,13 @@ def _training(report: Report, made: Made) -> None:
     report.table(
         ["stage", "tokens", "seconds", "tokens per second", "loss at the end"],
         [
-            [name, f["tokens"], round(f["seconds"], 1), round(f["tokens"] / max(f["seconds"], 1e-9)), round(f["loss"], 3)]
+            [
+                name,
+                f["tokens"],
+                round(f["seconds"], 1),
+                round(f["tokens"] / max(f["seconds"], 1e-9)),
+                round(f["loss"], 3),
+            ]
             for name, f in (
                 ("pretraining", made.base.facts),
                 ("chat", made.chatting.facts),
@@ -247,7 +262,12 @@ def _preferences(report: Report, made: Made) -> None:
     report.table(
         ["kind", "asked", "pairs", "answers that were right"],
         [
-            [kind, facts["asked"][kind], facts["pairs"].get(kind, 0), f"{facts['pass_rate'].get(kind, 0):.0%}"]
+            [
+                kind,
+                facts["asked"][kind],
+                facts["pairs"].get(kind, 0),
+                f"{facts['pass_rate'].get(kind, 0):.0%}",
+            ]
             for kind in facts["asked"]
         ],
         note=f"Both sides by the student itself in {facts['share_on_policy']:.0%} of the pairs.",
@@ -326,7 +346,9 @@ def _exported(report: Report, made: Made) -> None:
                 round(one["bytes"] / 1e6, 2),
                 round(one["bits_per_byte"]["all"], 4) if "bits_per_byte" in one else "same numbers",
                 f"{one['loss']['all']['loss']:.2%}" if "loss" in one else "",
-                f"[{one['loss']['all']['low']:.2%}, {one['loss']['all']['high']:.2%}]" if "loss" in one else "",
+                f"[{one['loss']['all']['low']:.2%}, {one['loss']['all']['high']:.2%}]"
+                if "loss" in one
+                else "",
             ]
             for kind, one in facts["kinds"].items()
         ],

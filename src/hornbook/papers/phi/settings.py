@@ -33,6 +33,18 @@ class Settings:
     exercises: int = 3_000
     dialogue: int = 24_000
     """Rows to write of each kind."""
+    dialogue_shares: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "story": 0.2,
+            "problem": 0.42,
+            "function": 0.07,
+            "concept": 0.06,
+            "smalltalk": 0.07,
+            "restricted": 0.09,
+            "harmless": 0.09,
+        }
+    )
+    """How often each kind of conversation occurs."""
     held_out: int = 300
     """Rows of each kind held out for bits per byte and decontamination."""
     tokenizer_bytes: int = 6_000_000
@@ -41,7 +53,7 @@ class Settings:
     hidden_size: int = 192
     layers: int = 4
     heads: int = 3
-    rows: int = 8
+    rows: int = 16
     """Rows of a batch."""
     time: int = 256
     """Tokens of a row."""
@@ -51,11 +63,9 @@ class Settings:
     """Tokens of the second phase: filtered and synthetic."""
     train: TrainSettings = field(default_factory=lambda: _muon(5e-3, decay=0.2))
 
-    chat_tokens: int = 1_600_000
+    chat_tokens: int = 2_000_000
     chat_train: TrainSettings = field(default_factory=lambda: _muon(2e-3, decay=0.8))
-    pairs: Mapping[str, int] = field(
-        default_factory=lambda: {"program": 300, "policy": 100, "helpful": 100}
-    )
+    pairs: Mapping[str, int] = field(default_factory=lambda: {"program": 300, "policy": 100, "helpful": 100})
     """Requests asked of the student to make verified pairs of, by kind."""
     pair_samples: int = 4
     pair_rows: int = 8
