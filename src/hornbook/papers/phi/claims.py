@@ -10,7 +10,7 @@ from hornbook.lab.step import Artifact
 def judge_claims(
     run: Run, *, probed: Artifact, before: Artifact, after: Artifact, exported: Artifact
 ) -> None:
-    """Claims (a) to (d); `before` and `after` are examinations of the student without and with preferences."""
+    """Claims (a) to (d); `before` and `after`: examinations of the student without and with preferences."""
     chosen_beats_raw(run, probed)
     two_phases_beat_one(run, probed)
     preferences_help(run, before, after)
@@ -86,7 +86,8 @@ def preferences_help(run: Run, before: Artifact, after: Artifact) -> None:
             measured=100 * better.difference,
             interval=(100 * better.low, 100 * better.high),
             unit=f"points ({what})",
-            rule="the 95 % interval of one of the two paired gains lies above 0, and over-refusal is at most 5 %",
+            rule="the 95 % interval of one of the two paired gains lies above 0, and over-refusal is at "
+            "most 5 %",
             holds=raised and over["value"] <= 0.05,
             noise=noise,
             why=f"Word problems {_points(solved)}, refusals {_points(kept)}, over-refusal after "
@@ -119,6 +120,6 @@ def four_bits_are_enough(run: Run, exported: Artifact) -> None:
             unit="%",
             rule="the upper end of the 95 % interval lies below 3",
             holds=loss["high"] < 0.03,
-            why="Paired bootstrap over held-out documents; the blocks of the written file are what is measured.",
+            why="Paired bootstrap over held-out documents, measured on the blocks of the written file.",
         )
     )

@@ -38,11 +38,11 @@ def write_report(run: Run, made: Made, settings: Settings) -> None:
     """Fills the run's report; claims, lineage and costs are added by the run itself."""
     report = run.report
     report.title = "A phi in ten minutes"
+    source = "this machine's own Python installation" if settings.source == "python" else settings.source
     report.subtitle = (
-        f"A {made.base.facts['parameters'] / 1e6:.1f}-million-parameter student in the phi-3 shape, raised on "
-        f"{'this machine`s own Python installation' if settings.source == 'python' else settings.source} and "
-        f"on data written by the {settings.teacher} teacher."
-    ).replace("`", "’")
+        f"A student of {made.base.facts['parameters'] / 1e6:.1f} million parameters in the phi-3 shape, "
+        f"raised on {source} and on data written by the {settings.teacher} teacher."
+    )
     _summary(report, made)
     _conversation(report, made)
     _chosen(report, made)
@@ -137,7 +137,7 @@ def _chosen(report: Report, made: Made) -> None:
 def _written(report: Report, made: Made) -> None:
     report.section(
         "Data written",
-        "Each program was executed, also under a second set of numbers; each story follows a plan that is kept.",
+        "Each program was executed, also under a second set of numbers; each story follows a plan.",
     )
     report.table(
         ["kind", "rows", "words", "passed the checks", "shared 13-grams", "tokens"],
@@ -152,7 +152,7 @@ def _written(report: Report, made: Made) -> None:
             ]
             for name, corpus in made.written.items()
         ],
-        note="Shared 13-grams: share of one half's 13-word sequences that the other half of a sample has too.",
+        note="Shared 13-grams: how many of the 13-word sequences of half a sample the other half has too.",
     )
     for name, corpus in made.written.items():
         if name != "chat":
@@ -237,7 +237,7 @@ def _training(report: Report, made: Made) -> None:
     )
     report.bars(
         "Bits per byte after pretraining, by held-out domain",
-        {name: value for name, value in made.base.facts["bits_per_byte"].items()},
+        made.base.facts["bits_per_byte"],
         unit="bits per byte",
     )
 

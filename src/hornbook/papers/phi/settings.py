@@ -92,13 +92,13 @@ class Settings:
 
     def phases(self) -> list[PhasePlan]:
         """Pretraining: organic-heavy, then filtered and synthetic."""
-        shape = {"rows": self.rows, "time": self.time}
         return [
             PhasePlan(
                 name="organic-heavy",
                 mixture={"organic": 0.6, "stories": 0.2, "textbooks": 0.1, "exercises": 0.1},
                 tokens=self.organic_tokens,
-                **shape,
+                rows=self.rows,
+                time=self.time,
             ),
             PhasePlan(
                 name="textbooks",
@@ -110,7 +110,8 @@ class Settings:
                     "exercises": 0.08,
                 },
                 tokens=self.textbook_tokens,
-                **shape,
+                rows=self.rows,
+                time=self.time,
             ),
         ]
 
