@@ -14,9 +14,12 @@ from hornbook.align.pairs import verified_pairs
 from hornbook.align.sft import finetune
 from hornbook.curate.steps import curate, fit_educational
 from hornbook.data.steps import as_source, gather, split, tokenize, train_tokenizer
+from hornbook.errors import HornbookError
 from hornbook.evals.choices import examine_probes
+from hornbook.evals.story_likelihood import judge_stories
 from hornbook.evals.suite import examine
 from hornbook.lab.run import Run
+from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.papers.phi.claims import judge_claims
 from hornbook.papers.phi.report import Made, write_report
@@ -171,6 +174,7 @@ def recipe(run: Run, settings: Settings) -> None:
     # 7. What each stage can do, on held-out items; the same items, so that stages are compared in pairs.
     before = run.step(examine, model=chatting / "model", items=settings.items)
     after = run.step(examine, model=aligned / "model", items=settings.items)
+    judged = _judged(run, settings, examined=after, reference=tests["stories"])
 
     # 8. Files for other programs, and what four bits cost.
     exported = run.step(
@@ -203,7 +207,25 @@ def recipe(run: Run, settings: Settings) -> None:
             aligned=aligned,
             before=before,
             after=after,
+            judged=judged,
             exported=exported,
         ),
         settings,
     )
+
+
+def _judged(run: Run, settings: Settings, *, examined: Artifact, reference: Artifact) -> Artifact | None:
+    """The judge's likelihoods, or None: the report does without a judge that cannot be fetched offline."""
+    if not settings.judge:
+        return None
+    try:
+        return run.step(
+            judge_stories,
+            examined=examined,
+            reference=reference,
+            judge=settings.judge,
+            count=settings.judged_stories,
+        )
+    except HornbookError as error:
+        run.say(f"The stories go without a judge's likelihood: {error}")
+        return None

@@ -31,6 +31,7 @@ class Made:
     aligned: Artifact
     before: Artifact
     after: Artifact
+    judged: Artifact | None
     exported: Artifact
 
 
@@ -319,6 +320,22 @@ def _abilities(report: Report, made: Made) -> None:
         "**Stories** are graded by rules that know the teacher's language and the story's own world (names, "
         "who did what, objects); this is not a GPT grade, and no judge fit for one runs offline."
     )
+    if made.judged is not None:
+        facts = made.judged.facts
+        kinds = [name for name in facts if isinstance(facts[name], dict) and "value" in facts[name]]
+        cost = facts["shuffling_costs"]
+        report.bars(
+            f"Bits per byte that {facts['judge'].split('@')[0]} needs for a story",
+            [
+                Bar(
+                    label=name, value=facts[name]["value"], interval=(facts[name]["low"], facts[name]["high"])
+                )
+                for name in kinds
+            ],
+            unit="bits per byte",
+            note=f"A likelihood, not a grade. Lower: less surprising. Shuffling the sentences costs "
+            f"{cost['loss']:.1%} [{cost['low']:.1%}, {cost['high']:.1%}]: so much the judge sees of order.",
+        )
     for task, result in made.after.facts.items():
         report.samples(
             f"Answers: {task}",

@@ -88,6 +88,9 @@ class Settings:
 
     items: int = 200
     """Held-out items of an evaluation."""
+    judge: str = "smollm2"
+    """Whose likelihood of the stories is reported: a model on this machine; empty for none."""
+    judged_stories: int = 24
     seed: int = 0
 
     def phases(self) -> list[PhasePlan]:
@@ -163,6 +166,7 @@ SCALES = {
         probe_seeds=(0,),
         probe_items=8,
         items=8,
+        judge="",
     ),
     "quick": QUICK,
 }
