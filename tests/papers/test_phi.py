@@ -22,17 +22,7 @@ def finished(home: Path) -> Run:
 
 
 def run(home: Path) -> Run:
-    text = home / "organic.jsonl"
-    if not text.exists():
-        # Organic text of its own, so that the test does not depend on what this machine has installed.
-        sentence = "The river carries sand from the hills to the sea because water moves what is light."
-        words = sentence.split()
-        lines = [
-            json.dumps({"text": f"Chapter {i}. " + " ".join(words[i % 7 :] + words[: i % 7] * (1 + i % 3))})
-            for i in range(400)
-        ]
-        text.write_text("\n".join(lines))
-    settings = replace(SCALES["smoke"], source=str(text), items=4, probe_seeds=(0,), probe_workers=1)
+    settings = replace(SCALES["smoke"], items=4, probe_seeds=(0,), probe_workers=1)
     made = Run(home, recipe="phi", scale="smoke", settings=settings)
     phi.recipe(made, settings)
     made.finish()
