@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,9 @@ from hornbook.train.schedule import Schedule
 from hornbook.train.settings import Phase, TrainSettings
 from hornbook.train.trainer import Trainer, TrainResult
 from hornbook.train.validation import Validation
+
+if TYPE_CHECKING:
+    from hornbook.model.decoder import Decoder
 
 Tokens = Mapping[str, Artifact | Path]
 
@@ -100,6 +103,11 @@ def pretrain(
         say=ctx.say,
     )
     finish_checkpoint(ctx.folder / "model", tokenizer)
+    return facts_of(model, result)
+
+
+def facts_of(model: ModelConfig, result: TrainResult) -> dict[str, Any]:
+    """What a pretraining step says of itself."""
     return {
         "parameters": model.parameters(),
         "tokens": result.tokens,
@@ -121,18 +129,22 @@ def raise_model(
     tokenizer: Artifact | Path,
     validation: Tokens,
     seed: int,
+    start: "Decoder | None" = None,
     progress: Any = None,
     log: Any = None,
     say: Any = None,
 ) -> TrainResult:
-    """Trains a new decoder over `phases` into `folder`; goes on where an earlier attempt stopped."""
+    """Trains a decoder over `phases` into `folder`; goes on where an earlier attempt stopped.
+
+    start: a decoder of shape `model` to begin with; None: random weights.
+    """
     import torch
 
     from hornbook.model.decoder import Decoder
     from hornbook.train.objectives import next_token
 
     torch.manual_seed(seed)
-    decoder = Decoder(model)
+    decoder = start if start is not None else Decoder(model)
     held_out = open_validation(validation, tokenizer, phases[-1]) if validation else None
     trainer = Trainer(
         decoder,
