@@ -94,7 +94,7 @@ def test_a_real_teacher_gets_one_correction_and_failures_are_kept(run: Run) -> N
         turns = request.messages  # type: ignore[attr-defined]
         number = int(request.tag.rsplit("-", 1)[1])  # type: ignore[attr-defined]
         if number % 4 == 0:
-            return Failure(kind="timeout", message="too slow")
+            return Failure(kind="refusal", message="no")
         if number % 4 == 1:
             return "Too short."
         if number % 4 == 2 and len(turns) == 1:
@@ -105,7 +105,7 @@ def test_a_real_teacher_gets_one_correction_and_failures_are_kept(run: Run) -> N
     made = run.step(steps.write_stories, rows=40, teacher=teacher)
     assert made.facts["rows"] == 20
     assert made.facts["corrected"] == 10
-    assert made.facts["removed"]["call failed: timeout"] == 10
+    assert made.facts["removed"]["call failed: refusal"] == 10
     assert made.facts["removed"]["The text has 2 words; write at least 50."] == 10
     corrections = [text for text in teacher.asked if "write at least 50" in text]
     assert len(corrections) == 20

@@ -26,7 +26,7 @@ from hornbook.synth import (
     word_problems,
 )
 from hornbook.synth.diversity import diversity, words
-from hornbook.synth.teacher import Assignment, is_small_embedded, open_teacher, write_taught
+from hornbook.synth.teacher import Assignment, Teacher, is_small_embedded, open_teacher, write_taught
 
 CHUNK = 1000
 DIVERSITY_SAMPLE = 4000
@@ -184,6 +184,11 @@ def _taught(
     return rows, removed, {"teacher": teacher.identity, "corrected": corrected}
 
 
+def _open(ctx: StepContext, teacher: str | LanguageModel) -> Teacher:
+    """The teacher, its calls kept in one store beside the steps: no other row count or seed pays twice."""
+    return open_teacher(teacher, calls=ctx.folder.parent.parent / "calls.sqlite")
+
+
 def _not_by_the_small_one(teacher: LanguageModel, what: str) -> None:
     if is_small_embedded(teacher):
         raise HornbookError(
@@ -208,7 +213,7 @@ def write_stories(
 ) -> Mapping[str, Any]:
     """Stories with a required word triple (TinyStories). Held out: word triples that training never has."""
     _check_rows(rows)
-    model = open_teacher(teacher)
+    model = _open(ctx, teacher)
     if isinstance(model, str):
         lineage = {"writer": stories.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
         made: Iterator[Row] = stories.story_rows(seed, rows, held_out=held_out)
@@ -235,7 +240,7 @@ def write_word_problems(
     only what does not run is removed. With 0 (the recipe) every program is compared with the plan.
     """
     _check_rows(rows)
-    model = open_teacher(teacher)
+    model = _open(ctx, teacher)
     if isinstance(model, str):
         noise = word_problems.Teacher(wrong_share=wrong_share, broken_share=broken_share)
         lineage = {
@@ -273,7 +278,7 @@ def write_textbooks(
 ) -> Mapping[str, Any]:
     """Textbook passages (phi-1); every printed output was computed by running the code shown."""
     _check_rows(rows)
-    model = open_teacher(teacher)
+    model = _open(ctx, teacher)
     if isinstance(model, str):
         lineage = {"writer": textbooks.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
         made: Iterator[Row] = textbooks.textbook_rows(seed, rows, held_out=held_out)
@@ -295,7 +300,7 @@ def write_exercises(
 ) -> Mapping[str, Any]:
     """Function exercises (phi-1). Held out: compositions of operations that training never has."""
     _check_rows(rows)
-    model = open_teacher(teacher)
+    model = _open(ctx, teacher)
     if isinstance(model, str):
         lineage = {"writer": exercises.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
         made: Iterator[Row] = exercises.exercise_rows(seed, rows, held_out=held_out)
@@ -323,7 +328,7 @@ def write_dialogue(
     small talk; what must be true or keep the policy stays with the simulated one.
     """
     _check_rows(rows)
-    model = open_teacher(teacher)
+    model = _open(ctx, teacher)
     weights = dict(shares) if shares is not None else dict(dialogue.SHARES)
     lineage: dict[str, Any] = {
         "writer": dialogue.VERSION,

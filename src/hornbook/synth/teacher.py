@@ -1,11 +1,14 @@
 """Who writes the data: the simulated teacher of this package, or a language model with prompts and checks.
 
 A real teacher gets a prompt rendered from a plan, its text is checked, and one correction turn carries the
-checker's sentence back. What still fails is kept with the reason.
+checker's sentence back. What still fails is kept with the reason. Every answer is in the call store before
+it is read, so a session that stops, for whatever reason, asks only what is missing when it goes on.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from hornbook.errors import HornbookError
@@ -16,11 +19,12 @@ SIMULATED = "simulated"
 Teacher = Literal["simulated"] | LanguageModel
 
 
-def open_teacher(spec: str | LanguageModel) -> Teacher:
+def open_teacher(spec: str | LanguageModel, *, calls: Path | None = None) -> Teacher:
     """`"simulated"`, a language model as it is, or what `infer.open.open_model` understands.
 
-    `"smollm2"` is the embedded SmolLM2-135M-Instruct: fit for fluent text (stories, small talk), measured
-    unfit for maths, judging and refusals; the writers of those refuse it.
+    With `calls`, answers of a model opened here are kept in that call store and never asked for again.
+    `"embedded"` (or `"smollm2"`) is SmolLM2-135M-Instruct: fit for fluent text (stories, small talk),
+    measured unfit for maths, judging and refusals; the writers of those refuse it.
 
     Raises:
         HornbookError: an empty specification, or one that cannot be opened.
@@ -29,25 +33,35 @@ def open_teacher(spec: str | LanguageModel) -> Teacher:
         return spec
     if not spec.strip():
         raise HornbookError(
-            'The teacher is empty; give "simulated", "smollm2", a checkpoint folder or http://host/v1#model.'
+            'The teacher is empty; give "simulated", "embedded", a checkpoint folder or http://host/v1#model.'
         )
     if spec == SIMULATED:
         return "simulated"
-    try:
-        from importlib import import_module
+    if calls is None:
+        from hornbook.infer.open import open_model
 
-        opener = import_module("hornbook.infer.open")
-    except ModuleNotFoundError as error:
-        raise HornbookError(
-            f"The teacher {spec!r} needs hornbook.infer.open, which is not installed: {error}"
-        ) from None
-    model: LanguageModel = opener.open_model(spec)
-    return model
+        return open_model(spec)
+    from hornbook.lm.store import CallStore
+
+    if spec.startswith(("http://", "https://")):
+        from hornbook.lm.endpoint import EndpointModel
+
+        return EndpointModel.from_spec(spec, store=CallStore(calls))
+    from hornbook.infer.open import open_model
+    from hornbook.synth.remembered import RememberedModel
+
+    return RememberedModel(open_model(spec), CallStore(calls))
 
 
 def is_small_embedded(teacher: LanguageModel) -> bool:
     """Whether this is SmolLM2-135M, which must not write maths, exercises or refusals."""
     return "smollm2" in teacher.identity.lower()
+
+
+UNAVAILABLE = frozenset({"timeout", "connection", "server", "rate_limit", "bad_request"})
+"""Failures of the service rather than of the text: the same call may well succeed later."""
+UNAVAILABLE_SHARE = 0.02
+"""A session with a larger share of unavailable calls has failed; what came is kept."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +84,6 @@ class Written:
     corrected: bool = False
 
 
-@dataclass(kw_only=True)
-class Tally:
-    """Counts of a writing session, for the facts of a step."""
-
-    kept: int = 0
-    corrected: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-
-
 def write_taught(
     teacher: LanguageModel,
     assignments: Sequence[Assignment],
@@ -90,13 +95,21 @@ def write_taught(
     """Have a teacher do the assignments, in batches, with one correction turn for a text that fails.
 
     A call that fails (refusal, timeout...) is reported as such and never checked as if it were a text.
+
+    Raises:
+        HornbookError: the teacher did not answer a whole batch, or more than `UNAVAILABLE_SHARE` of all
+            calls: it is down, too slow or wrongly named. What it answered is in the call store, if it has
+            one, and the same command asks only the rest.
     """
+    unavailable: Counter[str] = Counter()
+    said = ""
+    answered = 0
     sampling = sampling or Sampling(temperature=1.0, max_tokens=512)
     for at in range(0, len(assignments), batch):
         part = assignments[at : at + batch]
         first = [Message("user", item.prompt) for item in part]
         answers = teacher.complete(
-            [Request(messages=(m,), sampling=sampling, tag=i.id) for m, i in zip(first, part)]
+            [Request(messages=(m,), sampling=sampling, tag=i.id, salt=i.id) for m, i in zip(first, part)]
         )
         done: dict[int, Written] = {}
         again: list[tuple[int, str, str]] = []
@@ -114,10 +127,22 @@ def write_taught(
                 ),
                 sampling=sampling,
                 tag=part[number].id,
+                salt=part[number].id,
             )
             for number, text, problem in again
         ]
-        for (number, _, _), answer in zip(again, teacher.complete(requests) if requests else []):
+        corrections = teacher.complete(requests) if requests else []
+        failed = [
+            answer
+            for answer in (*answers, *corrections)
+            if isinstance(answer, Failure) and answer.kind in UNAVAILABLE
+        ]
+        answered += len(answers) + len(corrections) - len(failed)
+        unavailable.update(answer.kind for answer in failed)
+        said = failed[0].message if failed else said
+        if len(failed) == len(part) + len(corrections):
+            raise _down(teacher, unavailable, answered, said)
+        for (number, _, _), answer in zip(again, corrections):
             second = _judge(part[number], answer)
             if second.row is not None or isinstance(answer, Completion):
                 done[number] = Written(
@@ -131,6 +156,17 @@ def write_taught(
             if progress is not None:
                 progress.advance()
             yield done[number]
+    if unavailable.total() > UNAVAILABLE_SHARE * (answered + unavailable.total()):
+        raise _down(teacher, unavailable, answered, said)
+
+
+def _down(teacher: LanguageModel, kinds: Counter[str], answered: int, said: str) -> HornbookError:
+    counts = ", ".join(f"{kind}: {count}" for kind, count in sorted(kinds.items()))
+    return HornbookError(
+        f"The teacher {teacher.identity} failed on {kinds.total()} of {answered + kinds.total()} calls "
+        f"({counts}; the first said: {said.rstrip('.')}). See that it runs, then give the same command: "
+        f"what it answered is kept, and only the rest is asked."
+    )
 
 
 def _judge(item: Assignment, answer: Completion | Failure) -> Written:
