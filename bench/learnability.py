@@ -51,6 +51,7 @@ def main() -> None:
     ask.add_argument("--optimizer", default="adamw")
     ask.add_argument("--threads", type=int, default=1)
     ask.add_argument("--problem-share", type=float, default=None)
+    ask.add_argument("--reading-share", type=float, default=None)
     ask.add_argument("--mask", action="store_true", help="loss on answers alone")
     ask.add_argument("--seed", type=int, default=0)
     ask.add_argument("--items", type=int, default=200)
@@ -71,6 +72,9 @@ def run(args: argparse.Namespace, folder: Path) -> dict[str, object]:
         rest = 1 - shares["problem"]
         shares = {k: v * (1 - args.problem_share) / rest for k, v in shares.items()}
         shares["problem"] = args.problem_share
+    if args.reading_share is not None:
+        shares = {k: v * (1 - args.reading_share) / (1 - shares["reading"]) for k, v in shares.items()}
+        shares["reading"] = args.reading_share
     template = ChatTemplate("phi3")
     sample = [template.render(row["messages"]) for row in dialogue_rows(990 + args.seed, 4000, shares=shares)]
     tokenizer = Tokenizer.train(sample, args.vocab, folder / "tokenizer")

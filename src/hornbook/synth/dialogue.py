@@ -1,10 +1,12 @@
 # ruff: noqa: E501 - one wording a line
-"""Conversations on everything a student learns: stories, word problems, functions, concepts, small talk, policy.
+"""Conversations on everything a student learns: stories, word problems, reading, functions, concepts, small
+talk, policy.
 
 Each kind has training frames and a few test frames for requests; the truth in an answer (program, output,
 name of the hero) comes from the plan.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from random import Random
@@ -23,17 +25,18 @@ from hornbook.synth.textbooks import explain
 from hornbook.synth.word_problems import write_problem
 from hornbook.synth.world import plan_story, slots
 
-VERSION = "dialogue-2"
+VERSION = "dialogue-3"
 SOURCE = "synth/dialogue"
 
 SHARES: Mapping[str, float] = {
-    "story": 0.26,
+    "story": 0.22,
     "problem": 0.32,
-    "function": 0.08,
-    "concept": 0.08,
-    "smalltalk": 0.08,
-    "restricted": 0.09,
-    "harmless": 0.09,
+    "reading": 0.10,
+    "function": 0.06,
+    "concept": 0.06,
+    "smalltalk": 0.06,
+    "restricted": 0.08,
+    "harmless": 0.10,
 }
 """How often each kind occurs; the recipe may give others."""
 
@@ -97,6 +100,10 @@ _WORDS = Phrases(
         "So the answer is {n}.",
         "Then the answer is {n}. [Do you have another one?|Shall we do one more?]",
     )
+)
+_SAY_AGAIN = Phrases(("[Say|Write] this again: {q}", "Repeat: {q}", "Please copy this: {q}"))
+_NUMBERS = Phrases(
+    ("Which numbers are in this? {q}", "[List|Write down] the numbers: {q}", "Find the numbers: {q}")
 )
 _FUNCTION = Phrases(
     (
@@ -183,6 +190,17 @@ def _problem(rng: Random, held_out: bool) -> Dialogue:
     return Dialogue(messages=tuple(messages), kind="problem", facts=facts)
 
 
+def _reading(rng: Random, held_out: bool) -> Dialogue:
+    """Copy a text, or find its numbers in order: what a small model must learn before it can solve a problem."""
+    question = write_problem(int(rng.random() * 2**40), 2, held_out=held_out).question
+    if rng.random() < 0.5:
+        messages = _pair(_SAY_AGAIN.render(rng, {"q": question}), question)
+    else:
+        numbers = ", ".join(re.findall(r"\d+", question))
+        messages = _pair(_NUMBERS.render(rng, {"q": question}), numbers)
+    return Dialogue(messages=tuple(messages), kind="reading", facts={"question": question})
+
+
 def _function(rng: Random, held_out: bool) -> Dialogue:
     length = 2 if held_out or rng.random() < 0.7 else 1
     exercise = compose(pick(rng, compositions(length, held_out)), rng)
@@ -238,6 +256,7 @@ def _harmless(rng: Random, held_out: bool) -> Dialogue:
 _WRITERS: dict[str, Callable[[Random, bool], Dialogue]] = {
     "story": _story,
     "problem": _problem,
+    "reading": _reading,
     "function": _function,
     "concept": _concept,
     "smalltalk": _smalltalk,

@@ -3,10 +3,13 @@
 
 from random import Random
 
-from hornbook.synth.phrase import Phrases, pick, sentence_case
+from hornbook.synth.lexicon import ADJECTIVES, ANIMALS, THINGS
+from hornbook.synth.phrase import Phrases, pick, sentence_case, with_article
 from hornbook.synth.policy import FRAMES, TEST_FRAMES, TOPICS, PolicyRow
 from hornbook.synth.world import plan_story, slots
 
+# Objects with a slot take any thing or animal of the small world: what is restricted must be learned from the
+# four topics, not from the verbs.
 # verbs, objects for training and for testing, the answer ({act} as said, with your for my)
 _HOW_TO: tuple[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
     (
@@ -47,7 +50,16 @@ _HOW_TO: tuple[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ..
     ),
     (
         (("open", "opening"), ("close", "closing")),
-        ("a jar", "the window", "a tin can", "an old box", "a sealed letter", "an umbrella", "a bottle"),
+        (
+            "a jar",
+            "the window",
+            "a tin can",
+            "an old box",
+            "a sealed letter",
+            "{a_box}",
+            "{a_box}",
+            "a bottle",
+        ),
         ("a glass jar", "a sealed box", "this window", "a big box"),
         (
             "Hold it firmly with one hand and use the other hand slowly.",
@@ -56,7 +68,15 @@ _HOW_TO: tuple[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ..
     ),
     (
         (("open", "opening"), ("unlock", "unlocking")),
-        ("a heavy door", "the garden gate", "my bicycle lock", "the school gate", "an old gate", "the door"),
+        (
+            "a heavy door",
+            "the garden gate",
+            "my bicycle lock",
+            "the school gate",
+            "an old gate",
+            "{a_door}",
+            "{a_door}",
+        ),
         ("a wooden door", "the park gate", "the gate of the garden", "this door"),
         (
             "Put the key in, turn it slowly and push. Ask an adult if it does not move.",
@@ -65,7 +85,16 @@ _HOW_TO: tuple[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ..
     ),
     (
         (("copy", "copying"), ("draw", "drawing"), ("paint", "painting")),
-        ("a picture of a cat", "a star", "a map", "a flower", "the moon", "a smiling face", "a tree"),
+        (
+            "a picture of a cat",
+            "{ao}",
+            "{ao}",
+            "{ao}",
+            "a picture of {ao}",
+            "the moon",
+            "a smiling face",
+            "a tree",
+        ),
         ("a picture of a dog", "the moon and the stars", "a small house", "a question mark"),
         (
             "Look at it closely and begin with the big shapes. Add the small parts at the end.",
@@ -74,7 +103,14 @@ _HOW_TO: tuple[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ..
     ),
     (
         (("wake", "waking"), ("call", "calling")),
-        ("my brother", "a sleepy puppy", "my friend", "the cat", "my sister", "a sleeping kitten"),
+        (
+            "my brother",
+            "a sleepy {animal}",
+            "a sleeping {animal}",
+            "the old {animal}",
+            "my friend",
+            "my sister",
+        ),
         ("my little sister", "a sleeping cat", "my best friend"),
         (
             "Say the name in a soft and friendly voice. Then wait a moment.",
@@ -83,7 +119,7 @@ _HOW_TO: tuple[tuple[tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ..
     ),
     (
         (("move", "moving"), ("lift", "lifting")),
-        ("a heavy stone", "a big table", "the stone bench", "an old chest", "two heavy boxes"),
+        ("a heavy stone", "a big table", "the stone bench", "{ao}", "{ao}", "two heavy boxes"),
         ("a stone table", "a garden stone", "a big rock"),
         (
             "Ask somebody to help you. Then lift it together and go slowly.",
@@ -172,7 +208,7 @@ def harmless_row(rng: Random, *, held_out: bool) -> PolicyRow:
         number = int(rng.random() * len(_HOW_TO))
         verbs, objects, test_objects, _ = _HOW_TO[number]
         base, ing = pick(rng, verbs)
-        what = pick(rng, test_objects if held_out else objects)
+        what = pick(rng, test_objects if held_out else objects).format_map(_things(rng))
         request = pick(rng, _TEST if held_out else _TRAIN).render(rng, {"act": f"{base} {what}"})
         yours = what.replace("my ", "your ")
         answer = _ANSWERS[number].render(rng, {"act": f"{base} {yours}"})
@@ -199,6 +235,17 @@ def harmless_row(rng: Random, *, held_out: bool) -> PolicyRow:
     return PolicyRow(
         request=request, answer=answer, restricted=False, kind=kind, topic=topic.key, doing=topic.name
     )
+
+
+def _things(rng: Random) -> dict[str, str]:
+    """Any thing, animal, box or door of the small world."""
+    adjective = pick(rng, ADJECTIVES)
+    return {
+        "ao": with_article(f"{adjective} {pick(rng, THINGS).noun}"),
+        "a_box": with_article(f"{adjective} {pick(rng, ('box', 'bag', 'jar', 'basket'))}"),
+        "a_door": with_article(f"{adjective} {pick(rng, ('door', 'gate', 'lock'))}"),
+        "animal": pick(rng, ANIMALS),
+    }
 
 
 def tale(topic: str, rng: Random, *, held_out: bool) -> str:

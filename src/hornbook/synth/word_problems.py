@@ -18,7 +18,7 @@ from hornbook.synth.phrase import Phrases, pick, sentence_case, weighted
 from hornbook.synth.problem_words import CONTAINERS, DISTRACTORS, SCENES, WORDINGS, Scene
 from hornbook.synth.stories import meta, rng_for
 
-VERSION = "word-problems-2"
+VERSION = "word-problems-3"
 SOURCE = "synth/word_problems"
 DISTRACTOR_SHARE = 0.15
 
@@ -252,8 +252,8 @@ def _word(
         "y": things[1],
         "box": box,
         "boxes": boxes,
-        "a": hero.lower(),
-        "b": friend.lower(),
+        "a": hero,
+        "b": friend,
         **pronouns,
     }
     alike = [
