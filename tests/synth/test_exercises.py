@@ -6,7 +6,7 @@ import re
 from random import Random
 
 from hornbook.sandbox import Job, run_many
-from hornbook.synth.exercises import compose, draw_value, exercise_rows, write_exercise
+from hornbook.synth.exercises import compose, draw_value, every_step_matters, exercise_rows, write_exercise
 from hornbook.synth.primitives import OPERATIONS, compositions, is_held_out
 
 
@@ -61,3 +61,13 @@ def test_a_composition_worked_by_hand() -> None:
     exercise = compose(("keep_even", "add_up"), Random(3))
     for value, truth in exercise.cases:
         assert truth == sum(n for n in value if n in range(-100, 100, 2))
+
+
+def test_chains_have_no_idle_step_and_examples_differ() -> None:
+    assert not every_step_matters(("keep_positive", "absolute"))
+    assert not every_step_matters(("sort", "largest"))
+    assert every_step_matters(("double", "sort"))
+    for index in range(200):
+        exercise = write_exercise(8, index)
+        examples = [line for line in exercise.prompt.split("\n") if ">>>" in line]
+        assert len(examples) == len(set(examples)) == 2

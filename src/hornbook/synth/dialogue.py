@@ -14,11 +14,11 @@ from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.synth.concepts_science import CONCEPTS
-from hornbook.synth.exercises import compose
+from hornbook.synth.exercises import compose, draw_composition
 from hornbook.synth.phrase import Phrases, join_words, pick, weighted, with_article
 from hornbook.synth.policy import restricted_row
 from hornbook.synth.policy_harmless import harmless_row
-from hornbook.synth.primitives import BY_NAME, compositions
+from hornbook.synth.primitives import BY_NAME
 from hornbook.synth.smalltalk import SMALLTALK
 from hornbook.synth.stories import SUMMARY, Story, meta, rng_for, tell
 from hornbook.synth.textbooks import explain
@@ -203,7 +203,7 @@ def _reading(rng: Random, held_out: bool) -> Dialogue:
 
 def _function(rng: Random, held_out: bool) -> Dialogue:
     length = 2 if held_out or rng.random() < 0.7 else 1
-    exercise = compose(pick(rng, compositions(length, held_out)), rng)
+    exercise = compose(draw_composition(rng, length, held_out), rng)
     first = BY_NAME[exercise.composition[0]]
     request = _FUNCTION.render(
         rng,

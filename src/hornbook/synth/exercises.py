@@ -4,8 +4,10 @@ The function name constrains the exercise, as in phi-1. A plan is a chain of one
 examples in the docstring are computed from the plan, never guessed, and the body is one line an operation.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -13,7 +15,7 @@ from hornbook.synth.phrase import pick, weighted
 from hornbook.synth.primitives import ARGUMENT, BY_NAME, Composition, compositions, meaning
 from hornbook.synth.stories import meta, rng_for
 
-VERSION = "exercises-1"
+VERSION = "exercises-2"
 SOURCE = "synth/exercises"
 _LENGTHS = ((1, 0.2), (2, 0.6), (3, 0.2))
 _LEADS = ("{steps}.", "Given {thing}, {steps}.", "Take {thing} and {steps}.", "Return the result: {steps}.")
@@ -52,7 +54,33 @@ def write_exercise(seed: int, index: int, *, held_out: bool = False) -> Exercise
     """Exercise number `index` of the sample `seed`; held-out ones chain operations as training never does."""
     rng = rng_for(VERSION, seed, index, held_out)
     length = weighted(rng, _LENGTHS[1:] if held_out else _LENGTHS)
-    return compose(pick(rng, compositions(length, held_out)), rng)
+    return compose(draw_composition(rng, length, held_out), rng)
+
+
+def draw_composition(rng: Random, length: int, held_out: bool) -> Composition:
+    """A chain in which every operation changes some result (not: keep positive, then drop the sign)."""
+    while True:
+        composition = pick(rng, compositions(length, held_out))
+        if every_step_matters(composition):
+            return composition
+
+
+@cache
+def every_step_matters(composition: Composition) -> bool:
+    """Whether no operation can be left out without changing some of forty results."""
+    rng = Random(" ".join(composition))
+    values = [draw_value(BY_NAME[composition[0]].takes, rng) for _ in range(40)]
+    whole = [meaning(composition, value) for value in values]
+    if all(result == whole[0] for result in whole):
+        return False
+    for at in range(len(composition)):
+        shorter = composition[:at] + composition[at + 1 :]
+        fits = all(BY_NAME[a].gives == BY_NAME[b].takes for a, b in itertools.pairwise(shorter))
+        if not shorter or not fits or BY_NAME[shorter[0]].takes != BY_NAME[composition[0]].takes:
+            continue
+        if [meaning(shorter, value) for value in values] == whole:
+            return False
+    return True
 
 
 def compose(composition: Composition, rng: Random, *, examples: int = 2, cases: int = 6) -> Exercise:
@@ -62,7 +90,11 @@ def compose(composition: Composition, rng: Random, *, examples: int = 2, cases: 
     name = "_then_".join(composition)
     steps = ", then ".join(BY_NAME[step].says for step in composition)
     lead = pick(rng, _LEADS).format(steps=steps, thing=_THINGS[first.takes])
-    values = [draw_value(first.takes, rng) for _ in range(examples + cases)]
+    values: list[Any] = []
+    while len(values) < examples + cases:
+        value = draw_value(first.takes, rng)
+        if value not in values:
+            values.append(value)
     shown = "".join(
         f"    >>> {name}({value!r})\n    {meaning(composition, value)!r}\n" for value in values[:examples]
     )
