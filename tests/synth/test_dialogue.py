@@ -50,6 +50,19 @@ def test_programs_in_conversations_are_right() -> None:
             assert str(dialogue.facts["answer"]) in dialogue.messages[-1]["content"]
 
 
+def test_readings_are_exact() -> None:
+    readings = [d for d in DIALOGUES if d.kind == "reading"]
+    assert len(readings) > 80
+    numbered = 0
+    for dialogue in readings:
+        question, answer = dialogue.facts["question"], dialogue.messages[-1]["content"]
+        assert question in dialogue.messages[-2]["content"]
+        if answer != question:
+            numbered += 1
+            assert answer.split(", ") == [word.strip(".,?") for word in question.split() if word[0].isdigit()]
+    assert 0.3 < numbered / len(readings) < 0.7
+
+
 def test_functions_in_conversations_pass_their_cases() -> None:
     functions = [d for d in DIALOGUES if d.kind == "function"][:60]
     jobs, truths = [], []

@@ -118,7 +118,8 @@ def _things(kind: str, uses: str, nouns: str) -> list[Thing]:
 
 
 THINGS = tuple(
-    _things("toy", "break make keep", "kite boat drum doll train puzzle robot wagon puppet flute")
+    _things("toy", "break make keep", "kite boat drum doll train puzzle robot puppet flute")
+    + _things("toy", "break make", "wagon")
     + _things("toy", "keep", "ball marble balloon whistle")
     + _things("wear", "break make keep", "crown ribbon mask")
     + _things("wear", "make keep warm", "hat scarf coat cape mitten")
@@ -126,7 +127,8 @@ THINGS = tuple(
     + _things("food", "eat make", "cake pie bun cookie sandwich pancake")
     + _things("food", "eat", "apple pear plum peach")
     + _things("tool", "make keep warm", "basket blanket pillow")
-    + _things("tool", "break make keep", "lamp ladder map chair book lantern flag")
+    + _things("tool", "break make keep", "lamp map book lantern flag")
+    + _things("tool", "break make", "ladder chair")
     + _things("tool", "break keep", "bucket bell cup umbrella jar clock mirror")
     + _things("tool", "keep", "key rope spoon brush coin pencil")
     + _things("nature", "keep", "shell stone feather leaf acorn flower pebble")

@@ -304,12 +304,12 @@ WORDINGS: dict[str, tuple[str, ...]] = {
 }
 
 DISTRACTORS = (
-    "{H} is {n} years old.",
+    "The bus comes in {n} minutes.",
     "The walk home takes {n} minutes.",
     "It is {n} miles to the next village.",
     "The clock is {n} minutes late.",
 )
 """Statements with a number that does not matter (TinyGSM's irrelevant context); they have no program line.
 
-None speaks of another person, who would take the pronoun of the next statement.
+None speaks of a person, who would take the pronoun of the next statement.
 """

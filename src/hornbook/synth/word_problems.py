@@ -279,7 +279,7 @@ def _word(
         used = {n for step in numbers for n in step}
         slots["n"] = str(pick(rng, [n for n in range(4, 40) if n not in used]))
         at = 1 + int(rng.random() * (len(statements) - 1))
-        statements.insert(at, (_PUBLIC_DISTRACTORS if scene.public else _DISTRACTORS).render(rng, slots))
+        statements.insert(at, _DISTRACTORS.render(rng, slots))
     question = sentence_case(" ".join(statements))
     program = "\n".join(["def solution():", *lines, "    return answer"])
     return question, program, distractor
@@ -295,6 +295,5 @@ def _statement(name: str, scene: str, rng: Random, slots: dict[str, str], told: 
 
 
 _NOW = re.compile(r" (?:now|in the end)\?$")
-_PUBLIC_DISTRACTORS = Phrases([text for text in DISTRACTORS if "{H}" not in text])
 _NAMES = lexicon.GIRLS[:15] + lexicon.BOYS[:15]
 _ADULTS = tuple(lexicon.ADULTS)
