@@ -171,7 +171,7 @@ class Gate:
         self.count += 1
         if self.file and self.count % 20 == 0:
             fcntl.flock(self.file, fcntl.LOCK_UN)
-            time.sleep(0.02)
+            time.sleep(0.5)
             fcntl.flock(self.file, fcntl.LOCK_SH)
 
 
