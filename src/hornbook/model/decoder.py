@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hornbook.model.attention import sparse_in_training, visible_in_training
 from hornbook.model.cache import Cache
 from hornbook.model.config import ModelConfig
+from hornbook.model.fused import transformed
 from hornbook.model.layers import Block, Embedding, Linear, make_norm
 from hornbook.model.rope import Rope
 from hornbook.model.vision import PictureEmbedding, Pictures
@@ -116,7 +117,7 @@ class Decoder(nn.Module):
 
     def _blocks(self, tokens: Tensor) -> torch.dtype | None:
         """The dtype of block attention where it is the fastest path: on CPUs, without dropout."""
-        if tokens.device.type != "cpu" or (self.training and self.config.attention_dropout):
+        if tokens.device.type != "cpu" or (self.training and self.config.attention_dropout) or transformed():
             return None
         if torch.is_autocast_enabled("cpu"):
             return torch.get_autocast_dtype("cpu")

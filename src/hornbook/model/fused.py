@@ -16,6 +16,11 @@ from hornbook.model import native
 PIECE = 1 << 18  # elements of one piece: 1 MiB in fp32
 
 
+def transformed() -> bool:
+    """Whether a `torch.func` transform (vmap, jvp, ...) is at work: it cannot use a backward pass of ours."""
+    return bool(torch._C._are_functorch_transforms_active())
+
+
 def _pieces(rows: int, width: int) -> list[slice]:
     size = max(1, PIECE // width)
     return [slice(first, min(first + size, rows)) for first in range(0, rows, size)]

@@ -8,7 +8,7 @@ from hornbook.model.attention import Visible, attend
 from hornbook.model.block_attention import attend_in_blocks
 from hornbook.model.cache import Cache
 from hornbook.model.config import GATED, ModelConfig
-from hornbook.model.fused import add_rms_norm, rms_norm, swiglu
+from hornbook.model.fused import add_rms_norm, rms_norm, swiglu, transformed
 from hornbook.model.moe import SparseMLP
 from hornbook.model.rope import rotate
 from hornbook.model.sparse_attention import attend_in_stripes
@@ -33,7 +33,7 @@ class Embedding(nn.Embedding):
 
 def _by_hand(x: Tensor) -> bool:
     """Whether the backward passes written in `hornbook.model.fused` are the fastest: training on a CPU."""
-    plain = torch.compiler.is_compiling() or x.dtype == torch.float64
+    plain = torch.compiler.is_compiling() or transformed() or x.dtype == torch.float64
     return torch.is_grad_enabled() and x.device.type == "cpu" and not plain
 
 
