@@ -260,3 +260,16 @@ def test_lanes_keep_every_image_and_repeat_the_last():
     laid = cntk_native.in_lanes(values)
     assert laid.shape == (2, 3, 16)
     assert laid[1, :, 1].tolist() == values[17].tolist() == laid[1, :, 15].tolist()
+
+
+def test_finished_blocks_are_not_computed_again(tmp_path):
+    x = images(10, 1, 4, 4)
+    settings = CntkSettings(depths=(2,), engine="torch")
+    whole = kernel_matrices(x, x, settings, rows=4, folder=tmp_path)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["rows-0-4.npy", "rows-4-8.npy", "rows-8-10.npy"]
+    (tmp_path / "rows-4-8.npy").unlink()  # as if interrupted there
+    np.save(tmp_path / "rows-0-4.npy", np.zeros((1, 2, 1, 4, 10)))
+    again = kernel_matrices(x, x, settings, rows=4, folder=tmp_path)
+    assert again[..., :4, :].abs().max() == 0
+    assert torch.equal(again[..., 4:, :], whole[..., 4:, :])

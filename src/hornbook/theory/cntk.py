@@ -14,9 +14,11 @@ and the kernels at depth h are pooled sums of that layer's K (CNN-GP) and N (CNT
 One pass gives all depths, both kernels and all pools.
 """
 
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,6 +26,7 @@ import torch
 from torch import Tensor
 
 from hornbook.errors import HornbookError
+from hornbook.lab.files import write_atomic
 from hornbook.theory import cntk_native
 
 Padding = Literal["zero", "circular"]
@@ -93,11 +96,14 @@ def kernel_matrices(
     *,
     progress: Callable[[int], None] | None = None,
     rows: int = 64,
+    folder: Path | None = None,
 ) -> Tensor:
     """Kernels of every image of x with every image of z, (depths, 2, pools, n, m) float64, on the CPU.
 
     x: (n, channels, height, width); z: (m, ...) or None for x itself, which takes half the work. The second
     index is CNN-GP, CNTK. progress: called with the number of pairs done, every `rows` images of x.
+    folder: where each finished block of rows is kept, and found again after an interruption; one folder
+    for one call, it is not checked against the images.
 
     Raises:
         HornbookError: images that do not fit each other or are not finite.
@@ -110,7 +116,7 @@ def kernel_matrices(
     parts = []
     for first in range(0, len(x), rows):
         last = min(len(x), first + rows)
-        parts.append(compute(first, last))
+        parts.append(_kept(folder, first, last, compute))
         if progress is not None:
             progress((last - first) * (len(z) - (first if symmetric else 0)))
     whole = torch.cat(parts, dim=3)
@@ -118,6 +124,21 @@ def kernel_matrices(
         upper = torch.triu(whole)
         whole = upper + torch.triu(whole, 1).mT
     return whole
+
+
+def _kept(folder: Path | None, first: int, last: int, compute: Callable[[int, int], Tensor]) -> Tensor:
+    """The block from the folder, or computed and put there."""
+    if folder is None:
+        return compute(first, last)
+    path = folder / f"rows-{first}-{last}.npy"
+    if path.exists():
+        return torch.from_numpy(np.load(path))
+    block = compute(first, last)
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    np.save(buffer, block.numpy())
+    write_atomic(path, buffer.getvalue())
+    return block
 
 
 def kernel_pairs(x: Tensor, z: Tensor | None = None, settings: CntkSettings | None = None) -> Tensor:
