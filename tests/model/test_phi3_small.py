@@ -20,6 +20,7 @@ from hornbook.model.decoder import Decoder
 from hornbook.model.hf import load_checkpoint, save_checkpoint
 from hornbook.model.presets import preset
 from hornbook.model.sparse_attention import plan_stripes, sparse_mask
+from hornbook.model.striped_cache import StripedCache
 
 SMALL = ModelConfig(
     family="phi3small",
@@ -316,3 +317,45 @@ def test_a_config_that_its_class_cannot_say_is_refused():
         replace(SMALL, block_sparse=BlockSparse(stride=0))
     with pytest.raises(HornbookError, match="hidden_act"):
         ModelConfig.from_hf({"model_type": "phi3small", "hidden_act": "silu"})
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "steps", [(45,), (20, 25), (1,) * 45, (3, 17, 1, 1, 2, 9, 1, 11), (40, 1, 1, 1, 1, 1)]
+)
+@pytest.mark.parametrize("length", [45, 120])
+def test_cache_of_stripes_equals_the_full_pass(name, steps, length):
+    decoder = make(VARIANTS[name])
+    tokens = torch.randint(0, 53, (2, TIME))
+    cache = StripedCache(decoder.config, batch=2, length=length, rope_length=TIME)
+    parts, start = [], 0
+    with torch.no_grad():
+        for step in steps:
+            parts.append(decoder(tokens[:, start : start + step], cache=cache))
+            start += step
+        torch.testing.assert_close(torch.cat(parts, 1), decoder(tokens), rtol=1e-4, atol=1e-4)
+
+
+def test_cache_of_stripes_keeps_what_the_pattern_needs():
+    """Half of the blocks and the ring in sparse layers of the released shape, counted one by one."""
+    config = replace(preset("phi-3-small"), layers=2, max_position=131072)
+    length = 16384
+    cache = StripedCache(config, batch=1, length=length, dtype=torch.bfloat16)
+    needed = 0
+    for key_head in range(8):
+        heads = range(4 * key_head, 4 * key_head + 4)
+        blocks = [b for b in range(length // 64) if any((b + h + 1) % 8 == 0 for h in heads)]
+        needed += 64 * len(blocks) + 16 * 64
+    dense = 8 * length
+    assert cache.bytes == (needed + dense) * 2 * 128 * 2
+    assert cache.bytes / (2 * dense * 2 * 128 * 2) == pytest.approx(0.78125)
+    with pytest.raises(ValueError, match="block_sparse"):
+        StripedCache(preset("phi-4"), batch=1, length=8)
+
+
+def test_full_cache_of_stripes_refuses_more():
+    cache = StripedCache(SMALL, batch=1, length=6)
+    with torch.no_grad():
+        make(SMALL)(torch.tensor([[1, 2, 3, 4]]), cache=cache)
+        with pytest.raises(ValueError, match="holds 6 tokens, 7"):
+            make(SMALL)(torch.tensor([[1, 2, 3]]), cache=cache)

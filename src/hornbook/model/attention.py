@@ -116,6 +116,8 @@ def sparse_in_cache(
     keys = used + time
     if is_dense(pattern, keys):
         return dense
+    if used == 0 and padding is None:
+        return replace(dense, sparse=Visible(stripes=plan_stripes(pattern, heads, time, device)))
     slot = torch.arange(keys, device=device)
     place = slot[None] if padding is None else slot - padding[:, None]
     mask = sparse_mask(pattern, heads, place[:, used:], place)

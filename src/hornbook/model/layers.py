@@ -146,35 +146,29 @@ class Attention(nn.Module):
         if self.sparse and visible.sparse is not None:
             visible = visible.sparse
         heads, kv_heads, scale = self.heads, self.kv_heads, self.scale
-        joined: Tensor
-        if visible.stripes is not None:
-            mixed = attend_in_stripes(
-                self.qkv_proj(x),
-                cos,
-                sin,
-                heads=heads,
-                kv_heads=kv_heads,
-                scale=scale,
-                stripes=visible.stripes,
-            )
-            joined = self.o_proj(mixed)
-            return joined
-        if visible.spans is not None and cache is None:
+        projected, spans, stripes = self.qkv_proj(x), visible.spans, visible.stripes
+        out: Tensor
+        if spans is not None and cache is None:
             mixed = attend_in_blocks(
-                self.qkv_proj(x), cos, sin, heads=heads, kv_heads=kv_heads, scale=scale, spans=visible.spans
+                projected, cos, sin, heads=heads, kv_heads=kv_heads, scale=scale, spans=spans
             )
-            joined = self.o_proj(mixed)
-            return joined
-        qkv = (
-            self.qkv_proj(x).view(batch, time, self.heads + 2 * self.kv_heads, self.head_dim).transpose(1, 2)
-        )
-        q, k, v = qkv.split([self.heads, self.kv_heads, self.kv_heads], dim=1)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+            out = self.o_proj(mixed)
+            return out
+        qkv = projected.view(batch, time, heads + 2 * kv_heads, self.head_dim).transpose(1, 2)
+        if cache is not None or stripes is None:
+            q, k, v = qkv.split([heads, kv_heads, kv_heads], dim=1)
+            q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)
+        if stripes is not None:
+            mixed = attend_in_stripes(
+                projected, cos, sin, heads=heads, kv_heads=kv_heads, scale=scale, stripes=stripes
+            )
+            out = self.o_proj(mixed)
+            return out
         dropout = self.dropout if self.training else 0.0
-        mixed = attend(q, k, v, visible=visible, scale=self.scale, dropout=dropout)
-        out: Tensor = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, -1))
+        mixed = attend(q, k, v, visible=visible, scale=scale, dropout=dropout)
+        out = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, -1))
         return out
 
 
