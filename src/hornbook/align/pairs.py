@@ -112,7 +112,7 @@ def verified_pairs(
     temperature: float = 1.0,
     top_p: float = 1.0,
     max_tokens: int = 160,
-    written: Written = "both sides",
+    written: Written | Mapping[str, Written] = "both sides",
     seed: int = 0,
     rows: int = 64,
     weights: Literal["auto", "fp32", "bf16", "int8", "int4"] = "auto",
@@ -126,7 +126,8 @@ def verified_pairs(
         problems, exercises: training corpora of `synth.steps`; never the held-out ones.
         samples: answers to each request.
         temperature, top_p, max_tokens: of the drawing.
-        written: how much of a pair may be written beforehand instead of said by the model.
+        written: how much of a pair may be written beforehand instead of said by the model, for all kinds or
+            by kind. Pairs that the model wrote wholly itself move it least elsewhere.
         rows, weights: of the engine.
 
     Facts: rows, `asked`, `pairs` and `pass_rate` by kind (share of the model's answers that are right;
@@ -160,11 +161,12 @@ def verified_pairs(
     )
     pairs: list[VerifiedPair] = []
     none: Counter[str] = Counter()
-    least = {"never": 2, "one side": 1, "both sides": 0}[written]
+    least = {"never": 2, "one side": 1, "both sides": 0}
+    allowed = {kind: written if isinstance(written, str) else written.get(kind, "both sides") for kind in ask}
     for question, own, found in zip(questions, answers, verdicts, strict=True):
         sides = _written_sides(question, found[-2:], local.tokenizer.encode)
         pair = choose_pair(question, own, found[:-2], sides)
-        if pair is None or pair.by_model < least:
+        if pair is None or pair.by_model < least[allowed[question.kind]]:
             none[question.kind] += 1
         else:
             pairs.append(pair)
@@ -184,7 +186,13 @@ def verified_pairs(
     return facts
 
 
-def _check(ask: Mapping[str, int], problems: object, exercises: object, samples: int, written: str) -> None:
+def _check(
+    ask: Mapping[str, int],
+    problems: object,
+    exercises: object,
+    samples: int,
+    written: Written | Mapping[str, Written],
+) -> None:
     unknown = sorted(set(ask) - set(KINDS))
     if unknown:
         raise HornbookError(f"ask names {', '.join(unknown)}; accepted are {', '.join(KINDS)}.")
@@ -195,8 +203,9 @@ def _check(ask: Mapping[str, int], problems: object, exercises: object, samples:
             raise HornbookError(f"ask wants {ask[kind]} of kind {kind!r}, but {name} is not given.")
     if samples < 1:
         raise HornbookError(f"samples is {samples}; it must be at least 1.")
-    if written not in WRITTEN:
-        raise HornbookError(f"written is {written!r}; accepted are {', '.join(map(repr, WRITTEN))}.")
+    for value in [written] if isinstance(written, str) else written.values():
+        if value not in WRITTEN:
+            raise HornbookError(f"written is {value!r}; accepted are {', '.join(map(repr, WRITTEN))}.")
 
 
 def _questions(

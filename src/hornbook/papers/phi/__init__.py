@@ -157,6 +157,7 @@ def recipe(run: Run, settings: Settings) -> None:
         ask=dict(settings.pairs),
         problems=written["problems"],
         samples=settings.pair_samples,
+        written=dict(settings.pairs_written),
         seed=settings.seed,
     )
     aligned = run.step(

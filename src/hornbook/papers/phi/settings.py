@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from hornbook.align.pairs import Written
 from hornbook.train.objectives import Preference
 from hornbook.train.pretrain import PhasePlan
 from hornbook.train.schedule import Schedule
@@ -35,13 +36,13 @@ class Settings:
     """Rows to write of each kind."""
     dialogue_shares: Mapping[str, float] = field(
         default_factory=lambda: {
-            "story": 0.2,
-            "problem": 0.42,
+            "story": 0.18,
+            "problem": 0.38,
             "function": 0.07,
-            "concept": 0.06,
-            "smalltalk": 0.07,
-            "restricted": 0.09,
-            "harmless": 0.09,
+            "concept": 0.05,
+            "smalltalk": 0.06,
+            "restricted": 0.12,
+            "harmless": 0.14,
         }
     )
     """How often each kind of conversation occurs."""
@@ -65,14 +66,18 @@ class Settings:
 
     chat_tokens: int = 2_000_000
     chat_train: TrainSettings = field(default_factory=lambda: _muon(2e-3, decay=0.8))
-    pairs: Mapping[str, int] = field(default_factory=lambda: {"program": 300, "policy": 100, "helpful": 100})
+    pairs: Mapping[str, int] = field(default_factory=lambda: {"program": 1000, "policy": 300, "helpful": 100})
     """Requests asked of the student to make verified pairs of, by kind."""
+    pairs_written: Mapping[str, Written] = field(
+        default_factory=lambda: {"program": "never", "policy": "never", "helpful": "one side"}
+    )
+    """How much of a pair may be written beforehand; what the student says itself moves it least elsewhere."""
     pair_samples: int = 4
     pair_rows: int = 8
-    preference: Preference = field(default_factory=lambda: Preference(beta=0.1, supervised=0.2))
+    preference: Preference = field(default_factory=lambda: Preference(beta=0.1, supervised=0.5))
     pair_train: TrainSettings = field(
         default_factory=lambda: TrainSettings(
-            optimizer=OptimizerSettings(learning_rate=1e-4, weight_decay=0.0),
+            optimizer=OptimizerSettings(learning_rate=3e-5, weight_decay=0.0),
             schedule=Schedule(kind="cosine", warmup=0.1, final=0.0),
         )
     )
@@ -159,6 +164,7 @@ SCALES = {
         textbook_tokens=8_192,
         chat_tokens=8_192,
         pairs={"program": 8, "policy": 8, "helpful": 8},
+        pairs_written={},
         pair_samples=2,
         probe_hidden_size=64,
         probe_layers=1,
