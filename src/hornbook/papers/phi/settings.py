@@ -37,12 +37,13 @@ class Settings:
     dialogue_shares: Mapping[str, float] = field(
         default_factory=lambda: {
             "story": 0.18,
-            "problem": 0.38,
-            "function": 0.07,
+            "problem": 0.34,
+            "reading": 0.08,
+            "function": 0.06,
             "concept": 0.05,
-            "smalltalk": 0.06,
-            "restricted": 0.12,
-            "harmless": 0.14,
+            "smalltalk": 0.05,
+            "restricted": 0.11,
+            "harmless": 0.13,
         }
     )
     """How often each kind of conversation occurs."""
