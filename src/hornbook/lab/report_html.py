@@ -306,7 +306,8 @@ def _with_unit(value: float | str | None, unit: str) -> str:
         return "–"
     if isinstance(value, str):
         return value
-    return f"{number(value)}\u00a0{unit}" if unit else number(value)
+    space = "\u00a0" if len(unit) <= 8 else " "  # a long unit may go on the next line
+    return f"{number(value)}{space}{unit}" if unit else number(value)
 
 
 def _costs(block: Block) -> Html:

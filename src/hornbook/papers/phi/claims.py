@@ -26,10 +26,10 @@ def chosen_beats_raw(run: Run, probed: Artifact) -> None:
             id="chosen-beats-raw",
             sentence="At equal training tokens, a student raised on chosen and written data beats the same "
             "student raised on raw organic text on held-out tasks.",
-            paper_value="12.19 % (The Stack) against 20.12 % (CodeTextbook) on HumanEval, 350M parameters",
+            paper_value="12 % to 20 % on HumanEval (350M parameters, raw code to textbooks)",
             measured=100 * gain,
             interval=(100 * interval[0], 100 * interval[1]),
-            unit="points of accuracy in telling right from wrong continuations",
+            unit="points",
             rule="the 95 % interval of the paired difference lies above 0",
             holds=interval[0] > 0,
             why=_seeds(probed, "two phases", "raw", tasks),
@@ -45,10 +45,10 @@ def two_phases_beat_one(run: Run, probed: Artifact) -> None:
         Claim(
             id="two-phases",
             sentence="Two phases (organic-heavy, then synthetic) beat one phase that mixes the same data.",
-            paper_value="used by phi-3, not ablated in the report",
+            paper_value="not ablated",
             measured=100 * gain,
             interval=(100 * interval[0], 100 * interval[1]),
-            unit="points of accuracy in telling right from wrong continuations",
+            unit="points",
             rule="the 95 % interval of the paired difference lies above 0; it is noise if it contains 0",
             holds=interval[0] > 0,
             noise=interval[0] <= 0 <= interval[1],
@@ -65,7 +65,7 @@ def _seeds(probed: Artifact, better: str, worse: str, kinds: list[str]) -> str:
             sum(values) / len(values) for values in zip(*(accuracy[arm][kind] for kind in kinds), strict=True)
         ]
         lines.append(f"{arm}: " + ", ".join(f"{value:.1%}" for value in by_seed))
-    return f"Accuracy by seed, chance being 50 %: {'; '.join(lines)}. Items are resampled, seeds averaged."
+    return f"Accuracy in telling right from wrong continuations, by seed (chance is 50 %): {'; '.join(lines)}. Items are resampled, seeds averaged."
 
 
 def preferences_help(run: Run, before: Artifact, after: Artifact) -> None:
@@ -82,7 +82,7 @@ def preferences_help(run: Run, before: Artifact, after: Artifact) -> None:
             id="preferences-help",
             sentence="DPO on verified pairs raises word-problem accuracy or policy keeping without raising "
             "over-refusal above 5 %.",
-            paper_value="phi-3-mini: harmful responses reduced by post-training (figure 3 of the report)",
+            paper_value="fewer harmful answers (figure, no number)",
             measured=100 * better.difference,
             interval=(100 * better.low, 100 * better.high),
             unit=f"points ({what})",
@@ -114,7 +114,7 @@ def four_bits_are_enough(run: Run, exported: Artifact) -> None:
         Claim(
             id="four-bits",
             sentence="The 4-bit model loses less than 3 % in bits per byte.",
-            paper_value="phi-3-mini in 4 bits occupies about 1.8 GB and runs on a phone; no loss is reported",
+            paper_value="no loss reported",
             measured=100 * loss["loss"],
             interval=(100 * loss["low"], 100 * loss["high"]),
             unit="%",

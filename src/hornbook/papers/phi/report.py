@@ -126,7 +126,8 @@ def _chosen(report: Report, made: Made) -> None:
                 Sample(
                     text=sample["text"],
                     label=sample["source"],
-                    note=str(sample.get("reason", "")),
+                    note=f"removed for: {sample['reason']}" if sample.get("reason") else "",
+                    code="code" in sample["source"],
                     scores={"score": sample["score"]} if sample.get("score") is not None else None,
                 )
                 for sample in samples[kind]
