@@ -65,7 +65,10 @@ def _seeds(probed: Artifact, better: str, worse: str, kinds: list[str]) -> str:
             sum(values) / len(values) for values in zip(*(accuracy[arm][kind] for kind in kinds), strict=True)
         ]
         lines.append(f"{arm}: " + ", ".join(f"{value:.1%}" for value in by_seed))
-    return f"Accuracy in telling right from wrong continuations, by seed (chance is 50 %): {'; '.join(lines)}. Items are resampled, seeds averaged."
+    return (
+        "Accuracy in telling right from wrong continuations (chance is 50 %), by seed: "
+        f"{'; '.join(lines)}. Items are resampled, seeds averaged."
+    )
 
 
 def preferences_help(run: Run, before: Artifact, after: Artifact) -> None:
