@@ -123,6 +123,7 @@ def recipe(run: Run, settings: Settings) -> None:
             hidden_size=settings.hidden_size,
             layers=settings.layers,
             heads=settings.heads,
+            intermediate_size=settings.intermediate_size,
             vocab_size=settings.vocab_size,
         ),
         tokens=tokens,

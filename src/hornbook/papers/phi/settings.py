@@ -29,20 +29,20 @@ class Settings:
     gather_bytes: int = 12_000_000
     """Read at most this much organic text, in bytes."""
     stories: int = 9_000
-    problems: int = 16_000
+    problems: int = 18_000
     textbooks: int = 3_000
     exercises: int = 3_000
-    dialogue: int = 24_000
+    dialogue: int = 34_000
     """Rows to write of each kind."""
     dialogue_shares: Mapping[str, float] = field(
         default_factory=lambda: {
-            "story": 0.18,
-            "problem": 0.34,
-            "reading": 0.08,
+            "story": 0.14,
+            "problem": 0.44,
+            "reading": 0.06,
             "function": 0.06,
-            "concept": 0.05,
-            "smalltalk": 0.05,
-            "restricted": 0.11,
+            "concept": 0.04,
+            "smalltalk": 0.04,
+            "restricted": 0.09,
             "harmless": 0.13,
         }
     )
@@ -54,20 +54,21 @@ class Settings:
 
     hidden_size: int = 192
     layers: int = 4
-    heads: int = 3
+    heads: int = 6
+    intermediate_size: int = 512
     rows: int = 16
     """Rows of a batch."""
     time: int = 256
     """Tokens of a row."""
-    organic_tokens: int = 400_000
+    organic_tokens: int = 300_000
     """Tokens of the first, organic-heavy phase."""
     textbook_tokens: int = 1_600_000
     """Tokens of the second phase: filtered and synthetic."""
     train: TrainSettings = field(default_factory=lambda: _muon(5e-3, decay=0.2))
 
-    chat_tokens: int = 2_000_000
+    chat_tokens: int = 3_000_000
     chat_train: TrainSettings = field(default_factory=lambda: _muon(2e-3, decay=0.8))
-    pairs: Mapping[str, int] = field(default_factory=lambda: {"program": 1000, "policy": 300, "helpful": 100})
+    pairs: Mapping[str, int] = field(default_factory=lambda: {"program": 600, "policy": 150, "helpful": 300})
     """Requests asked of the student to make verified pairs of, by kind."""
     pairs_written: Mapping[str, Written] = field(
         default_factory=lambda: {"program": "never", "policy": "never", "helpful": "one side"}
@@ -85,7 +86,7 @@ class Settings:
 
     probe_hidden_size: int = 128
     probe_layers: int = 3
-    probe_tokens: int = 120_000
+    probe_tokens: int = 100_000
     """Training tokens of each small student that compares diets."""
     probe_seeds: Sequence[int] = (0, 1, 2)
     probe_items: int = 100
@@ -96,7 +97,7 @@ class Settings:
     """Held-out items of an evaluation."""
     judge: str = "smollm2"
     """Whose likelihood of the stories is reported: a model on this machine; empty for none."""
-    judged_stories: int = 24
+    judged_stories: int = 16
     seed: int = 0
 
     def phases(self) -> list[PhasePlan]:
@@ -113,9 +114,9 @@ class Settings:
                 name="textbooks",
                 mixture={
                     "organic": 0.1,
-                    "stories": 0.3,
-                    "problems": 0.45,
-                    "textbooks": 0.07,
+                    "stories": 0.27,
+                    "problems": 0.5,
+                    "textbooks": 0.05,
                     "exercises": 0.08,
                 },
                 tokens=self.textbook_tokens,
@@ -161,6 +162,7 @@ SCALES = {
         hidden_size=64,
         layers=2,
         heads=1,
+        intermediate_size=128,
         organic_tokens=4_096,
         textbook_tokens=8_192,
         chat_tokens=8_192,
