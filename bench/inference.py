@@ -7,13 +7,14 @@
 Arms take turns (A B C A B C ...), each in a process of its own that is already warm. Every arm is timed by
 its own clock around whole calls of "read these prompts and draw `new` tokens"; rates come from differences:
 
-    prefill      512 prompt tokens / T(1 x 512, 1 new)
+    prefill      512 prompt tokens / T(1 x 512, 1 new)             (--prompt)
     first token  T(1 x 32, 1 new)
-    decode, n    n * 48 / (T(n x 32, 49 new) - T(n x 32, 1 new))
+    decode, n    n * 48 / (T(n x 32, 49 new) - T(n x 32, 1 new))   (--new)
 
 For each case the fastest round counts (on a busy machine the others measure the neighbours); medians stand
 beside it in the JSON. `share` is the bytes of weights a token reads times tokens a second, over the memory
-bandwidth measured in the same run. The last line of the output is one JSON object.
+bandwidth measured in the same run. On a machine that others use, `--threads 1 --clock cpu` counts the
+process's own CPU time instead of the wall clock. The last line of the output is one JSON object.
 """
 
 import argparse
@@ -41,20 +42,25 @@ ARMS = (
     "llama.cpp-q8_0",
     "llama.cpp-q4_0",
 )
-LONG, SHORT, NEW, BATCH = 512, 32, 49, 8
+SHORT, BATCH = 32, 8
 VOCABULARY = 256
 """Prompts use the first so many ids, which every model has."""
 
 Run = Callable[[Sequence[Sequence[int]], int], None]
 """Reads the prompts and draws so many tokens behind each, greedily."""
 
-CASES = {
-    "prefill": (1, LONG, 1),
-    "first": (1, SHORT, 1),
-    "decode": (1, SHORT, NEW),
-    "first_8": (BATCH, SHORT, 1),
-    "decode_8": (BATCH, SHORT, NEW),
-}
+Case = tuple[int, int, int]
+"""How many prompts, tokens of each, tokens drawn behind each."""
+
+
+def cases(prompt: int, new: int) -> dict[str, Case]:
+    return {
+        "prefill": (1, prompt, 1),
+        "first": (1, SHORT, 1),
+        "decode": (1, SHORT, new + 1),
+        "first_8": (BATCH, SHORT, 1),
+        "decode_8": (BATCH, SHORT, new + 1),
+    }
 
 
 def prompts(count: int, length: int, salt: int) -> list[list[int]]:
@@ -124,7 +130,7 @@ def llama_cpp(kind: str, folder: Path, threads: int) -> tuple[Run, int]:
     [path] = folder.glob(f"*-{kind.upper()}.gguf")
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
-    params.n_ctx = BATCH * (LONG + NEW + 16)
+    params.n_ctx = BATCH * 1024
     params.n_parallel = BATCH
     params.verbosity = -1
     params.cpuparams.n_threads = threads
@@ -158,8 +164,8 @@ def make(arm: str, folder: Path, threads: int) -> tuple[Run, int]:
     return makers[program](kind, folder, threads)
 
 
-def worker(arm: str, folder: Path, threads: int) -> None:
-    """Serves rounds: a line with a number in, a line of JSON with seconds by case out."""
+def worker(arm: str, folder: Path, threads: int, shapes: dict[str, Case]) -> None:
+    """Serves rounds: a line with a number in, a line of JSON out: [wall, CPU] seconds by case."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints does not disturb the answers
     began = time.perf_counter()
@@ -170,11 +176,11 @@ def worker(arm: str, folder: Path, threads: int) -> None:
     print(json.dumps({"ready_seconds": ready, "weight_bytes": read}), file=out, flush=True)
     for line in sys.stdin:
         seconds = {}
-        for number, (case, (count, length, new)) in enumerate(CASES.items()):
+        for number, (case, (count, length, new)) in enumerate(shapes.items()):
             asked = prompts(count, length, 10 * int(line) + number)
-            began = time.perf_counter()
+            wall, cpu = time.perf_counter(), time.process_time()
             run(asked, new)
-            seconds[case] = time.perf_counter() - began
+            seconds[case] = [time.perf_counter() - wall, time.process_time() - cpu]
         print(json.dumps(seconds), file=out, flush=True)
 
 
@@ -218,10 +224,10 @@ def bandwidth(threads: int) -> float:
     return matrix.numel() * 4 / best
 
 
-def rates(seconds: dict[str, float]) -> dict[str, float]:
-    steps = NEW - 1
+def rates(seconds: dict[str, float], shapes: dict[str, Case]) -> dict[str, float]:
+    steps = shapes["decode"][2] - 1
     return {
-        "prefill_tokens_per_second": LONG / seconds["prefill"],
+        "prefill_tokens_per_second": shapes["prefill"][1] / seconds["prefill"],
         "first_token_ms": 1000 * seconds["first"],
         "decode_tokens_per_second": steps / max(seconds["decode"] - seconds["first"], 1e-9),
         "decode_8_tokens_per_second": BATCH * steps / max(seconds["decode_8"] - seconds["first_8"], 1e-9),
@@ -236,12 +242,16 @@ def main() -> None:
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--prompt", type=int, default=512, help="tokens of the long prompt (at most 900)")
+    parser.add_argument("--new", type=int, default=48, help="tokens drawn")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall")
     parser.add_argument("--out", type=Path, help="also write the JSON there")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
+    shapes = cases(given.prompt, given.new)
     if given.worker:
-        worker(given.worker, given.folder, given.threads)
+        worker(given.worker, given.folder, given.threads, shapes)
         return
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -250,14 +260,22 @@ def main() -> None:
         print(f"{name}, {given.threads} threads, memory {reach / 1e9:.1f} GB/s", flush=True)
         environment = dict(os.environ, OMP_NUM_THREADS=str(given.threads))
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "src"), environment.get("PYTHONPATH", "")])
-        arms: dict[str, tuple[Any, dict[str, float], list[dict[str, float]]]] = {}
+        arms: dict[str, tuple[Any, dict[str, float], list[dict[str, list[float]]]]] = {}
         for arm in given.arms.split(","):
             command = [sys.executable, __file__, "--worker", arm, "--folder", place]
             process = subprocess.Popen(
-                [*command, "--threads", str(given.threads)],
+                [
+                    *command,
+                    "--threads",
+                    str(given.threads),
+                    "--prompt",
+                    str(given.prompt),
+                    "--new",
+                    str(given.new),
+                ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE if os.environ.get("QUIET", "1") == "1" else None,
+                stderr=subprocess.DEVNULL,
                 text=True,
                 env=environment,
             )
@@ -273,8 +291,11 @@ def main() -> None:
         for arm, (process, facts, seconds) in arms.items():
             process.stdin.close()
             process.wait(30)
-            best = rates({case: min(s[case] for s in seconds) for case in CASES})
-            middle = rates({case: statistics.median(s[case] for s in seconds) for case in CASES})
+            clock = ("wall", "cpu").index(given.clock)
+            best = rates({case: min(s[case][clock] for s in seconds) for case in shapes}, shapes)
+            middle = rates(
+                {case: statistics.median(s[case][clock] for s in seconds) for case in shapes}, shapes
+            )
             share = best["decode_tokens_per_second"] * facts["weight_bytes"] / reach
             results[arm] = {"best": best, "median": middle, "share": share, **facts, "seconds": seconds}
     print(f"\n{'':20} {'prefill':>9} {'first':>9} {'decode':>9} {'share':>6} {'decode x8':>9}")
@@ -290,7 +311,8 @@ def main() -> None:
         "model": name,
         "threads": given.threads,
         "bandwidth_bytes_per_second": reach,
-        "cases": {case: list(shape) for case, shape in CASES.items()},
+        "clock": given.clock,
+        "cases": {case: list(shape) for case, shape in shapes.items()},
         "results": results,
         "versions": versions(),
         "machine": platform.processor() or platform.machine(),

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from hornbook.errors import HornbookError
+from hornbook.model.gguf_blocks import encode_q4_0
 from hornbook.model.tensor_file import atomic_file
 
 ALIGNMENT = 32
@@ -188,6 +189,8 @@ def encode(numbers: Tensor, kind: str) -> bytes | memoryview:
         if kind == "F16" and not bool(cast.isfinite().all()):
             raise HornbookError("A weight is too large for F16 (above 65504): export as BF16 or F32.")
         return cast.reshape(-1).view(torch.uint8).numpy().data
+    if kind == "Q4_0":
+        return encode_q4_0(numbers.to("cpu")).numpy().tobytes()
     from gguf.constants import GGMLQuantizationType
     from gguf.quants import quantize
 
