@@ -22,7 +22,7 @@ def encode_q4_0(values: Tensor) -> Tensor:
     above that of the usual scale alone.
     """
     blocks = values.detach().float().reshape(-1, BLOCK)
-    return torch.cat([_encode(part) for part in blocks.split(_ROWS)])
+    return torch.cat([_encode(part) for part in torch.split(blocks, _ROWS)])
 
 
 def _encode(blocks: Tensor) -> Tensor:
