@@ -7,6 +7,9 @@ Arms take turns (A B C A B C ...), each in a process of its own that is already 
 compiles if it does, takes untimed steps, then waits to be asked for a round of steps. Every round is timed
 by the arm's own loop clock around whole optimizer steps. Compile and warm-up seconds have their own column.
 The last line of the output is one JSON object.
+
+On a busy machine wall-clock rates mean nothing: `--clock cpu --threads 1` compares tokens per second of
+processor time (all processes of an arm), which is the rate per core of a machine left alone.
 """
 
 import argparse
@@ -18,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -286,7 +289,7 @@ class TransformersTrainer:
 class Hornbook:
     """Our Trainer as users run it, metrics and guard included; rounds are read off its own steps."""
 
-    def __init__(self, shape: Shape, processes: int) -> None:
+    def __init__(self, shape: Shape, processes: int, pauses: Any) -> None:
         import torch
 
         from hornbook.data.packing import Batch
@@ -307,10 +310,16 @@ class Hornbook:
             )
         )
 
+        # The second process must rest between rounds too, not start on the next step: it waits for a byte.
+        self.go_read, self.go = os.pipe()
+        go_read = self.go_read
+
         class Loader:
             rows, rank, world, fingerprint = shape.rows, 0, 1, "bench"
 
             def batch(self, step: int) -> Batch:
+                if self.rank and pauses(step):
+                    os.read(go_read, 1)
                 share = self.rows // self.world
                 mine = slice(self.rank * share, (self.rank + 1) * share)
                 return Batch(*(x[mine] for x in make_batch(shape, step)))
@@ -341,7 +350,9 @@ def serve_arm(name: str, shape: Shape, warm: int, steps: int, rounds: int) -> No
 
     started = time.perf_counter()
     if name.startswith("hornbook"):
-        clock = {"start": 0.0, "cpu": 0.0}
+        clock = {"start": 0.0}
+        processes = 2 if name.endswith("-2") else 1
+        arm = Hornbook(shape, processes, lambda step: step >= warm and (step - warm) % steps == 0)
 
         def wait(step: int, loss: float) -> None:
             done = step + 1 - warm
@@ -353,9 +364,10 @@ def serve_arm(name: str, shape: Shape, warm: int, steps: int, rounds: int) -> No
                 reply(seconds=time.perf_counter() - clock["start"], loss=loss)
             if done < rounds * steps:
                 sys.stdin.readline()
+                os.write(arm.go, b"." * (processes - 1))
                 clock["start"] = time.perf_counter()
 
-        Hornbook(shape, 2 if name.endswith("-2") else 1).run(warm + rounds * steps, wait)
+        arm.run(warm + rounds * steps, wait)
         return
     makers = {
         "transformers-trainer": TransformersTrainer,
@@ -363,13 +375,13 @@ def serve_arm(name: str, shape: Shape, warm: int, steps: int, rounds: int) -> No
         "litgpt-compiled": litgpt_compiled,
         "nanogpt-compiled": nanogpt_compiled,
     }
-    arm = makers[name](shape)
-    arm.steps(warm)
+    peer = makers[name](shape)
+    peer.steps(warm)
     reply(warm_seconds=time.perf_counter() - started)
     for _ in range(rounds):
         sys.stdin.readline()
         begun = time.perf_counter()
-        loss = arm.steps(steps)
+        loss = peer.steps(steps)
         reply(seconds=time.perf_counter() - begun, loss=loss)
 
 
@@ -388,33 +400,15 @@ class Arm:
             "PYTHONPATH": str(ROOT / "src"),
             "TOKENIZERS_PARALLELISM": "false",
         }
-        command = [
-            sys.executable,
-            __file__,
-            "--serve",
-            name,
-            "--shape",
-            arguments.shape,
-            "--steps",
-            str(arguments.steps),
-        ]
-        command += [
-            "--warm",
-            str(arguments.warm),
-            "--pairs",
-            str(arguments.pairs),
-            "--threads",
-            str(arguments.threads),
-        ]
+        command = [sys.executable, __file__, "--serve", name]
+        for option in ("shape", "rows", "steps", "warm", "pairs", "threads"):
+            command += [f"--{option}", str(getattr(arguments, option))]
+        pipe = subprocess.PIPE
         self.process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env=environment,
+            command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=environment
         )
         self.seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
         self.loss = float("nan")
         self.warm_seconds = 0.0
 
@@ -433,10 +427,12 @@ class Arm:
     def round(self) -> None:
         """One round of steps."""
         assert self.process.stdin is not None
+        before = cpu_seconds(self.process.pid)
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         answer = self.read()
         self.seconds.append(answer["seconds"])
+        self.cpu_seconds.append(cpu_seconds(self.process.pid) - before)
         self.loss = answer["loss"]
 
     def close(self) -> None:
@@ -444,21 +440,33 @@ class Arm:
         self.process.wait()
 
 
-def product_ceiling(threads: int) -> float:
+def cpu_seconds(pid: int) -> float:
+    """Processor time of a process and its living descendants so far (Linux; 0 elsewhere)."""
+    family, used = {pid}, {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        used[int(path.parent.name)] = (int(fields[1]), int(fields[11]) + int(fields[12]))
+    for child in sorted(used):  # children have higher numbers than their parents, but for a wrap
+        if used[child][0] in family:
+            family.add(child)
+    return sum(used[p][1] for p in family if p in used) / os.sysconf("SC_CLK_TCK")
+
+
+def product_ceiling(threads: int, clock: str) -> float:
     """The best bf16 matrix product of these shapes' size, in FLOP/s (fp32 where there is no bf16)."""
     code = (
         "import torch,time;from hornbook.lab.machine import cpu_has_bf16 as b;"
+        f"c=time.{'process_time' if clock == 'cpu' else 'perf_counter'};"
         f"torch.set_num_threads({threads});d=torch.bfloat16 if b() else torch.float32;n=2048;"
         "x=torch.randn(n,n,dtype=d);y=torch.randn(n,n,dtype=d);best=9.0\n"
-        "for _ in range(12):\n t=time.perf_counter();x@y;best=min(best,time.perf_counter()-t)\n"
+        "for _ in range(12):\n t=c();x@y;best=min(best,c()-t)\n"
         "print(2*n**3/best)"
     )
-    out = subprocess.run(
-        [sys.executable, "-c", code],
-        env=os.environ | {"PYTHONPATH": str(ROOT / "src")},
-        capture_output=True,
-        text=True,
-    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    out = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     return float(out.stdout)
 
 
@@ -477,21 +485,26 @@ def main() -> None:
     parser.add_argument(
         "--arms", default=",".join(ARMS), help="comma-separated; the first is the one compared"
     )
+    parser.add_argument("--rows", type=int, default=0, help="rows of a batch; 0: those of the shape")
     parser.add_argument("--pairs", type=int, default=5, help="rounds of every arm")
     parser.add_argument("--steps", type=int, default=3, help="optimizer steps a round")
     parser.add_argument("--warm", type=int, default=2, help="untimed steps before the first round")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--json", type=Path, help="also write the JSON object here")
     parser.add_argument("--serve", choices=ARMS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     shape = SHAPES[arguments.shape]
+    shape = replace(shape, rows=arguments.rows or shape.rows)
+    if arguments.warm < 1:
+        parser.error("--warm must be at least 1")
     if arguments.serve:
         serve_arm(arguments.serve, shape, arguments.warm, arguments.steps, arguments.pairs)
         return
     names = arguments.arms.split(",")
     if unknown := set(names) - set(ARMS):
         parser.error(f"unknown arms {sorted(unknown)}; there are {', '.join(ARMS)}")
-    ceiling = product_ceiling(arguments.threads)
+    ceiling = product_ceiling(arguments.threads, arguments.clock)
     print(f"matrix-product ceiling: {ceiling / 1e9:.0f} GFLOP/s on {arguments.threads} threads; {shape}")
     arms: dict[str, Arm] = {}
     absent: dict[str, str] = {}
@@ -511,14 +524,18 @@ def main() -> None:
             for arm in arms.values():
                 arm.round()
             loads.append(os.getloadavg()[0])
-            rates = {n: arguments.steps * shape.tokens / a.seconds[-1] for n, a in arms.items()}
+            last = {
+                n: (a.seconds if arguments.clock == "wall" else a.cpu_seconds)[-1] for n, a in arms.items()
+            }
+            rates = {n: arguments.steps * shape.tokens / seconds for n, seconds in last.items()}
             print(f"round {number + 1}: " + ", ".join(f"{n} {r:,.0f}" for n, r in rates.items()))
     finally:
         for arm in arms.values():
             arm.close()
-    results: dict[str, dict[str, float]] = {}
+    results: dict[str, dict[str, Any]] = {}
+    clocks = {n: a.seconds if arguments.clock == "wall" else a.cpu_seconds for n, a in arms.items()}
     for name, arm in arms.items():
-        rates = [arguments.steps * shape.tokens / s for s in arm.seconds]
+        rates = [arguments.steps * shape.tokens / s for s in clocks[name]]
         middle = statistics.median(rates)
         results[name] = {
             "tokens_per_second": middle,
@@ -526,6 +543,7 @@ def main() -> None:
             "share_of_ceiling": middle * shape.flops_per_token / ceiling,
             "warm_and_compile_seconds": arm.warm_seconds,
             "last_loss": arm.loss,
+            "rounds": rates,
         }
     print(f"\n{'arm':24}{'tokens/s':>10}{'best':>10}{'of ceiling':>12}{'warm+compile s':>16}{'loss':>8}")
     for name, r in results.items():
@@ -536,7 +554,7 @@ def main() -> None:
     ratios: dict[str, dict[str, float]] = {}
     for ours in (n for n in results if n.startswith("hornbook")):
         for peer in (n for n in results if not n.startswith("hornbook")):
-            each = [b / a for a, b in zip(arms[ours].seconds, arms[peer].seconds, strict=True)]
+            each = [b / a for a, b in zip(clocks[ours], clocks[peer], strict=True)]
             wins = sum(r > 1 for r in each)
             ratios[f"{ours} / {peer}"] = {
                 "median": statistics.median(each),
@@ -549,6 +567,7 @@ def main() -> None:
         "shape": arguments.shape,
         **asdict(shape),
         "threads": arguments.threads,
+        "clock": arguments.clock,
         "pairs": arguments.pairs,
         "steps": arguments.steps,
         "ceiling_gflops": ceiling / 1e9,

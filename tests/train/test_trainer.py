@@ -15,6 +15,7 @@ from small_training import CyclingLoader, tiny_config
 
 from hornbook.errors import HornbookError
 from hornbook.lab.progress import NullProgress
+from hornbook.model import native
 from hornbook.model.decoder import Decoder
 from hornbook.model.hf import load_checkpoint
 from hornbook.train import checkpoint
@@ -155,6 +156,21 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path: Path) -> None:
     assert len(curve(tmp_path / "broken")) == 3
     train(tmp_path / "broken")
     assert curve(tmp_path / "broken") == curve(tmp_path / "whole")
+
+
+def test_a_machine_without_kernels_goes_on_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(tmp_path, 3)
+    state = checkpoint.newest_state(tmp_path / "training")
+    other = None if state["kernels"] else native.library()
+    monkeypatch.setattr(native, "library", lambda: other)
+    said: list[str] = []
+    phase = Phase(name="only", loader=CyclingLoader(), steps=8)
+    result = Trainer(model(), next_token, phase, settings(), tmp_path).run(NullProgress(), say=said.append)
+    assert result.steps == 8
+    assert result.kernels is (other is not None)
+    assert state["kernels"] is result.kernels or any("but for rounding" in sentence for sentence in said)
 
 
 def test_resume_refuses_other_data(tmp_path: Path) -> None:

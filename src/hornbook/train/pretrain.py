@@ -87,7 +87,9 @@ def pretrain(
         validation: token files whose bits per byte are measured when a phase ends.
         seed: of the initial weights and of the order of the data.
 
-    Facts: tokens, seconds, tokens_per_second, parameters, loss, bits_per_byte by domain.
+    Facts: tokens, seconds, tokens_per_second, parameters, loss, bits_per_byte by domain; processes and
+    kernels (what the machine offered: they change the speed, and the numbers by rounding alone, so they are
+    recorded here and are not part of the step's key).
     """
     result = raise_model(
         ctx.folder / "model",
@@ -115,6 +117,8 @@ def facts_of(model: ModelConfig, result: TrainResult) -> dict[str, Any]:
         "tokens_per_second": result.tokens_per_second,
         "loss": result.loss,
         "skipped_steps": result.skipped,
+        "processes": result.processes,
+        "kernels": result.kernels,
         "bits_per_byte": dict(result.bits_per_byte),
     }
 

@@ -45,7 +45,8 @@ class TrainResult:
 
     steps, tokens: optimizer steps and input positions, over all attempts. loss: mean over the last tenth of
     the steps (at most 50). seconds, tokens_per_second: of this attempt, training steps alone.
-    bits_per_byte: of the last validation, by domain. skipped: steps the guard refused.
+    bits_per_byte: of the last validation, by domain. skipped: steps the guard refused. processes: how many
+    shared the rows. kernels: whether the compiled kernels served (both change results by rounding alone).
     """
 
     steps: int
@@ -56,6 +57,8 @@ class TrainResult:
     bits_per_byte: Mapping[str, float]
     skipped: int
     folder: Path
+    processes: int = 1
+    kernels: bool = False
 
 
 @dataclass
@@ -376,6 +379,8 @@ class Trainer:
             bits_per_byte=scores,
             skipped=self.guard.skipped,
             folder=self.folder,
+            processes=self.world.size,
+            kernels=self._kernels,
         )
 
     def _step(self) -> dict[str, Any]:
