@@ -123,6 +123,6 @@ def four_bits_are_enough(run: Run, exported: Artifact) -> None:
             unit="%",
             rule="the upper end of the 95 % interval lies below 3",
             holds=loss["high"] < 0.03,
-            why="Mean over the held-out domains; paired bootstrap over documents, measured on the written file.",
+            why="Mean over held-out domains; paired bootstrap over documents, measured on the written file.",
         )
     )
