@@ -1,0 +1,1 @@
+"""Attacks on models their owners are responsible for, to find what gives way and mend it."""
