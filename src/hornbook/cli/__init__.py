@@ -44,6 +44,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output went away: `hornbook papers | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except Exception as error:
+        sentence = _the_machine_is_full(error, Path(getattr(known, "home", Path.cwd())))
+        if sentence is None:
+            raise
+        print(f"hornbook: {sentence}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _the_machine_is_full(error: Exception, home: Path) -> str | None:
+    """What to say when memory or disk ran out in a command; None for any other error."""
+    from hornbook.lab.files import disk_full_sentence, is_disk_full
+    from hornbook.lab.memory import is_out_of_memory
+
+    if is_out_of_memory(error):
+        return "The memory is full. Close other programs, or choose smaller settings or a smaller model."
+    if is_disk_full(error):
+        assert isinstance(error, OSError)
+        return disk_full_sentence(home, error)
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:

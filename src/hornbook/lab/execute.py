@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from hornbook import __version__
 from hornbook.errors import HornbookError
 from hornbook.lab import files
-from hornbook.lab.memory import Meter
+from hornbook.lab.memory import Meter, is_out_of_memory
 from hornbook.lab.step import STEP_FILE, Step, StepContext
 
 ATTEMPT_FILE = ".attempt.json"  # what earlier, interrupted attempts took
@@ -260,7 +260,7 @@ def _fail(step: Step, partial: Path, error: Exception) -> NoReturn:
         (partial / ERROR_FILE).write_text("".join(traceback.format_exception(error)))
     if isinstance(error, HornbookError):
         raise StepFailed(f"Step {step.name!r} failed: {_sentence(str(error))} {kept}") from error
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         raise StepFailed(
             f"Step {step.name!r} ran out of memory. Choose smaller settings or a smaller scale. {kept}"
         ) from error

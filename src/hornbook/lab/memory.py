@@ -76,6 +76,17 @@ class Meter:
         self.peak_bytes = max(self.peak_bytes, _high_water() if self._exact else _lifetime_peak())
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed.
+
+    Python, numpy and pyarrow raise a MemoryError, CUDA an error of its own, torch on the CPU a RuntimeError.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "bad_alloc" in text)
+
+
 def _cpu_seconds() -> float:
     """CPU seconds of this process and of its children that have ended."""
     times = os.times()
