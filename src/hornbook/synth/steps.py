@@ -150,8 +150,9 @@ def _write(
             progress.advance(len(chunk))
         if not count:
             raise HornbookError(
-                f"{ctx.name}: none of {checked + len(removed)} rows passed the checks "
-                f"({', '.join(f'{reason}: {n}' for reason, n in reasons.items())}). Look at the teacher."
+                f"none of {checked + len(removed)} rows passed the checks "
+                f"({', '.join(f'{reason}: {n}' for reason, n in reasons.items())}). "
+                f"Look at what the teacher, {lineage.get('teacher', 'simulated')}, answers, or name another."
             )
     if removed:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in removed)

@@ -45,7 +45,8 @@ class Phase:
             raise HornbookError(f"phase {self.name!r} needs exactly one of steps and tokens.")
         length = self.steps if self.steps is not None else self.tokens
         if length is None or length < 1:
-            raise HornbookError(f"phase {self.name!r} is {length} long; it must be at least 1.")
+            field = "steps" if self.steps is not None else "tokens"
+            raise HornbookError(f"phase {self.name!r} has {field} = {length}; it must be at least 1.")
         if self.learning_rate <= 0:
             raise HornbookError(
                 f"phase {self.name!r} has learning_rate {self.learning_rate}; it must be above 0."
