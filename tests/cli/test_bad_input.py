@@ -2,11 +2,11 @@
 
 import errno
 import functools
+import json
 import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from command_line import MICRO, call, write_notes
@@ -316,41 +316,64 @@ def test_no_memory(tmp_path, library):
 # ------------------------------------------------------------------ stop and go on
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_stopped_in_training_and_started_again_nothing_is_done_twice(tmp_path, how):
-    """The resumed model equals, byte for byte, the one that was never stopped."""
-    recipe, notes = tmp_path / "mine.py", write_notes(tmp_path / "notes")
+STOP = """
+import os, signal, sys
+from hornbook.train import checkpoint
+
+how, save = int(sys.argv[1]), checkpoint.save
+
+def save_and_stop(folder, step, snapshot):
+    path = save(folder, step, snapshot)
+    if how and step == 10:
+        os.kill(os.getpid(), how)
+    return path
+
+checkpoint.save = save_and_stop
+from hornbook.cli import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.fixture(scope="module")
+def long(tmp_path_factory):
+    """Runs the micro recipe in a process of its own, stopped by a signal behind its tenth step, or not."""
+    folder = tmp_path_factory.mktemp("long")
+    recipe, notes = folder / "mine.py", write_notes(folder / "notes")
     assert call("new", recipe)[0] == 0
-    flags = [*MICRO, "--source", str(notes), "--tokens", "40000", "--train.checkpoint-steps", "10"]
-    straight = tmp_path / "straight"
-    code, _, said = call("run", recipe, *flags, "--home", straight)
-    assert code == 0, said
-    home = tmp_path / "runs"
-    command = [sys.executable, "-m", "hornbook", "run", str(recipe), *flags, "--home", str(home)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment)  # fmt: skip # noqa: E501
-    try:
-        deadline = time.monotonic() + 120
-        while not list(home.glob("steps/pretrain-*.partial/**/*.safetensors")):
-            assert process.poll() is None, process.stderr.read()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        process.send_signal(how)
-        said = process.communicate(timeout=60)[1]
-    finally:
-        process.kill()
+    flags = [*MICRO, "--source", str(notes), "--tokens", "6000", "--train.checkpoint-steps", "10"]
+    flags += ["--train.processes", "1"]
+
+    def run(home, how=0):
+        command = [sys.executable, "-c", STOP, str(int(how)), "run", str(recipe), *flags, "--home", str(home)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, capture_output=True, text=True, timeout=150, env=environment)
+
+    done = run(folder / "straight")
+    assert done.returncode == 0, done.stderr
+    [model] = folder.glob("straight/steps/pretrain-*/model/model.safetensors")
+    return run, model.read_bytes()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_stopped_in_training_and_started_again_nothing_is_done_twice(long, tmp_path, how):
+    """The resumed model equals, byte for byte, the one that was never stopped."""
+    run, straight = long
+    stopped = run(tmp_path, how)
     if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert "same command" in said
-        assert "Traceback" not in said
-    before = finished(home)
-    assert "tokenize" in before
-    assert "pretrain" not in before
-    code, _, said = call("run", recipe, *flags, "--home", home)
-    assert code == 0, said
+        assert stopped.returncode == 130
+        assert "same command" in stopped.stderr
+        assert "Traceback" not in stopped.stderr
+    else:
+        assert stopped.returncode == -how
+    assert "tokenize" in finished(tmp_path)
+    assert "pretrain" not in finished(tmp_path)
+    again = run(tmp_path)
+    assert again.returncode == 0, again.stderr
     for name in ("gather", "split", "train-tokenizer", "tokenize"):
-        assert f"{name}: done before" in said
-    assert "going on where it was stopped" in said
-    [model] = home.glob("steps/pretrain-*/model/model.safetensors")
-    [other] = straight.glob("steps/pretrain-*/model/model.safetensors")
-    assert model.read_bytes() == other.read_bytes()
+        assert f"{name}: done before" in again.stderr
+    assert "pretrain: going on where it was stopped" in again.stderr
+    [model] = tmp_path.glob("steps/pretrain-*/model/model.safetensors")
+    assert model.read_bytes() == straight
+    [metrics] = tmp_path.glob("steps/pretrain-*/metrics.jsonl")
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines() if "loss" in line]
+    assert len(steps) == len(set(steps))
