@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -16,18 +15,11 @@ def run(*arguments, cwd=None):
     )
 
 
-def test_help_names_the_commands_and_is_quick():
-    best = min(_timed_help() for _ in range(3))
-    assert best < 0.5
-
-
-def _timed_help():
-    started = time.perf_counter()
+def test_help_names_the_commands():
     result = run("--help")
     assert result.returncode == 0
-    assert "run" in result.stdout
-    assert "papers" in result.stdout
-    return time.perf_counter() - started
+    for name in ("run", "papers", "chat", "data", "eval", "export", "report", "doctor", "new"):
+        assert f"\n    {name} " in result.stdout
 
 
 def test_an_unknown_recipe_is_a_sentence_that_names_the_known_ones(capsys):

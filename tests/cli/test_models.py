@@ -83,3 +83,32 @@ def test_the_tasks_are_listed_without_a_model(tmp_path):
     code, said, _ = call("eval", "--list", "--home", tmp_path)
     assert code == 0
     assert "policy" in said
+
+
+def test_export_writes_files_that_load_and_answer_alike(micro, tmp_path):
+    out = tmp_path / "out"
+    code, said, complaint = call(
+        "export", "--to", "hf,f32", "--out", out, "--name", "micro", "--home", micro[0]
+    )
+    assert code == 0, complaint
+    written = [Path(line.split("  ")[0]) for line in said.splitlines()]
+    assert written == [out / "hf", out / "micro-F32.gguf"]
+    request = ask("A hornbook", sampling=Sampling(temperature=0, max_tokens=8))
+    [wanted] = open_local(spec(micro[0]), weights="fp32").complete([request])
+    for path in written:
+        assert open_local(path, weights="fp32").complete([request])[0].text == wanted.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--to", "q3_1"], "q3_1"),
+        (["no/such/model"], "no/such/model"),
+        (["http://localhost:1/v1#m"], "runs elsewhere"),
+    ],
+)
+def test_what_cannot_be_exported_is_named(micro, tmp_path, arguments, expected):
+    code, _, said = call("export", *arguments, "--out", tmp_path / "out", "--home", micro[0])
+    assert code == 1
+    assert expected in said
+    assert not (tmp_path / "out").exists()

@@ -133,6 +133,17 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
     home(sub)
 
+    sub = command("export", models.export, "Write a model as a Hugging Face folder or GGUF files.")
+    sub.add_argument("model", nargs="?", help=models.EXPORT_HELP)
+    sub.add_argument(
+        "--to",
+        default="hf,gguf",
+        help="hf, f32, f16, bf16, q8_0, q4_0, q4_1; gguf means q8_0 and q4_0 (default: hf,gguf)",
+    )
+    sub.add_argument("--out", type=Path, default=Path("export"), help="folder to write to (default: export)")
+    sub.add_argument("--name", help="of the files (default: the folder's name)")
+    home(sub)
+
     sub = command("report", recipes.report, "Where the report of a run is.")
     sub.add_argument("recipe", nargs="?", help="of which recipe (default: the newest run)")
     sub.add_argument("--open", action="store_true", help="open it in the browser")

@@ -1,10 +1,11 @@
-"""chat, eval: one model at a time."""
+"""chat, eval, export: one model at a time."""
 
 import argparse
 
 from hornbook.errors import HornbookError
 
 MODEL_HELP = "a checkpoint folder, a .gguf, smollm2, or http://host/v1#name (default: the newest run's)"
+EXPORT_HELP = "a checkpoint folder, a .gguf, or smollm2 (default: the newest run's)"
 
 
 def model_spec(args: argparse.Namespace) -> str:
@@ -67,3 +68,18 @@ def evaluate(args: argparse.Namespace) -> int:
     results = suite.evaluate(spec, tasks=tasks, items=args.items, say=say, **given)
     print(suite.as_json(results) if args.json else suite.as_text(results))
     return 1 if any(result.unfinished for result in results) else 0
+
+
+def export(args: argparse.Namespace) -> None:
+    """Writes a model in the formats others run."""
+    import sys
+
+    from hornbook.lab.files import human_bytes
+    from hornbook.serve.export import export_model, size_bytes
+
+    spec = model_spec(args)
+    if spec.startswith(("http://", "https://")):
+        raise HornbookError(f"{spec} runs elsewhere; only a model that lies here can be exported.")
+    print(f"exporting {spec}", file=sys.stderr, flush=True)
+    for path in export_model(spec, args.out, kinds=tuple(args.to.split(",")), name=args.name):
+        print(f"{path}  {human_bytes(size_bytes(path))}")
