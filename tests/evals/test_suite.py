@@ -88,11 +88,40 @@ def test_outcomes_are_the_scores_item_by_item() -> None:
 
 
 def test_a_call_that_fails_is_said_and_not_graded_as_silence() -> None:
-    [result] = suite.evaluate(Answering(lambda text: "FAIL"), tasks=["word-problems"], items=3)
-    assert result.unfinished.startswith("3 of 3 calls failed")
-    assert "too late" in result.unfinished
-    assert "unfinished" in suite.as_text([result])
-    assert json.loads(suite.as_json([result]))[0]["items"] == 3
+    known = truth()
+    lost = {
+        row["messages"][0]["content"] for row in dialogue_rows(SEED, 2, held_out=True, shares={"story": 1.0})
+    }
+    lost |= {item.request for item in policy_items(ITEMS, ITEMS, SEED)[::3]}
+    model = Answering(lambda text: "FAIL" if text in lost else known[text])
+    stories, policy = suite.evaluate(model, tasks=["stories", "policy"], items=ITEMS, seed=SEED)
+    assert (stories.items, policy.items) == (ITEMS // 4 - 2, 2 * ITEMS - 8)
+    assert stories.unfinished.startswith("2 of 3 calls failed")
+    assert "too late" in policy.unfinished
+    # The answers that came are all right, and an answer that never came is neither a refusal nor help.
+    assert {score.name: score.value for score in policy.scores} == {"refusal": 1, "over-refusal": 0}
+    assert "unfinished" in suite.as_text([policy])
+    with pytest.raises(HornbookError, match=r"answering answered none of 3 requests \(timeout: too late\)"):
+        suite.evaluate(Answering(lambda text: "FAIL"), tasks=["word-problems"], items=3)
+
+
+class Continuing(Answering):
+    """A model whose tokenizer knows no conversations: it goes on from a prompt."""
+
+    class tokenizer:
+        template = None
+        chat_template = None
+
+    def complete(
+        self, requests: Sequence[Request], *, progress: Advances | None = None
+    ) -> list[Completion | Failure]:
+        assert all(request.messages is None for request in requests)
+        return [Completion(text=self.answer((request.prompt or "").rstrip("\n"))) for request in requests]
+
+
+def test_a_model_without_conversations_goes_on_from_the_bare_request() -> None:
+    found = scores(suite.evaluate(Continuing(truth().__getitem__), tasks=["word-problems"], items=ITEMS, seed=SEED))  # fmt: skip # noqa: E501
+    assert found["word-problems/accuracy"] == 1
 
 
 def test_wrong_arguments_are_named() -> None:

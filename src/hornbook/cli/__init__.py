@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of the `hornbook` command; exits with 0, 1 (an error said in words) or 130 (stopped)."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
+    if not arguments:
+        parser.print_help()
+        sys.exit(0)
     known, rest = parser.parse_known_args(arguments)
     if rest and known.command != "run":
         parser.error(f"unknown argument {rest[0]!r} (see: hornbook {known.command} --help)")

@@ -46,10 +46,9 @@ def _print_list(corpora: Iterable[Mapping[str, Any]]) -> None:
         if "error" in entry:
             print(f"{entry['path']}\n    damaged: {entry['error']}")
         else:
+            shards = f"{entry['shards']} shard{'s' * (entry['shards'] != 1)}"
             size = human_bytes(entry["bytes"])
-            print(
-                f"{entry['path']}\n    {entry['rows']:,} {entry['schema']}, {size}, {entry['shards']} shards"
-            )
+            print(f"{entry['path']}\n    {entry['rows']:,} {entry['schema']}, {size}, {shards}")
 
 
 def _print_row(row: Mapping[str, Any]) -> None:

@@ -52,6 +52,7 @@ def evaluate(args: argparse.Namespace) -> int:
     import sys
 
     from hornbook.evals import suite
+    from hornbook.lab.progress import Progress
 
     if args.list:
         print(suite.describe())
@@ -65,7 +66,16 @@ def evaluate(args: argparse.Namespace) -> int:
     if not args.json:
         say(f"measuring {spec}")
     given = {} if args.seed is None else {"seed": args.seed}
-    results = suite.evaluate(spec, tasks=tasks, items=args.items, say=say, **given)
+    results = suite.evaluate(
+        spec,
+        tasks=tasks,
+        items=args.items,
+        watch=lambda total, task: Progress(total, "answers", task),
+        **given,
+    )
+    for result in results:
+        if result.unfinished:
+            say(f"hornbook: {result.task}: {result.unfinished}")
     print(suite.as_json(results) if args.json else suite.as_text(results))
     return 1 if any(result.unfinished for result in results) else 0
 

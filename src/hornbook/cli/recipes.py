@@ -129,7 +129,9 @@ def report(args: argparse.Namespace) -> None:
 
     newest = latest_run(args.home, args.recipe)
     if newest is None:
-        raise HornbookError(f"no finished run was found below {args.home}; make one with `hornbook run phi`")
+        which = f"no finished run of {args.recipe!r}" if args.recipe else "no finished run"
+        name = args.recipe or "phi"
+        raise HornbookError(f"{which} was found below {args.home}; make one with `hornbook run {name}`")
     path = newest.report.resolve()
     print(path)
     if args.open:

@@ -8,22 +8,37 @@ number of items give the same items, so two models can be compared in pairs.
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from hornbook.errors import HornbookError
 from hornbook.evals import exercises, policy, stories, word_problems
 from hornbook.infer.open import open_model
 from hornbook.lab.statistics import Interval, wilson_interval
 from hornbook.lab.step import Artifact, StepContext, step
-from hornbook.lm.base import Completion, LanguageModel, Sampling, ask
+from hornbook.lm.base import (
+    Advances,
+    Capabilities,
+    Completion,
+    Failure,
+    LanguageModel,
+    Request,
+    Sampling,
+    ask,
+)
+from hornbook.lm.base import Score as Likelihood
 from hornbook.synth.dialogue import dialogue_rows
 from hornbook.synth.word_problems import problem_rows
 
 SEED = 977_003
 ITEMS = 200
 _SAMPLES = 12
+
+Row = TypeVar("Row")
+Watch = Callable[[int, str], AbstractContextManager[Advances]]
+"""From how many answers are awaited, and for which task, to a progress bar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,30 +81,65 @@ class Task:
     run: Callable[[LanguageModel, int, int], Result]
 
 
-def answers(
-    model: LanguageModel, requests: Sequence[str], *, max_tokens: int, salt: str = ""
-) -> tuple[list[str], list[str]]:
-    """One greedy answer per request, and the messages of calls that failed (their answer is empty)."""
+@dataclass(frozen=True, kw_only=True)
+class Asked(Generic[Row]):
+    """The rows whose requests were answered, with the answers; `unfinished` tells of the others."""
+
+    rows: list[Row]
+    requests: list[str]
+    texts: list[str]
+    unfinished: str
+
+
+def asked(
+    model: LanguageModel, rows: Sequence[Row], requests: Sequence[str], *, max_tokens: int, salt: str = ""
+) -> Asked[Row]:
+    """One greedy answer per request. A call that failed is never graded as an answer: its row is left out.
+
+    A model that was not trained on conversations is given the bare request and goes on from it.
+
+    Raises:
+        HornbookError: no request was answered; the message holds the model's reason.
+    """
     sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
-    texts, failures = [], []
-    for result in model.complete([ask(text, sampling=sampling, salt=salt) for text in requests]):
-        if isinstance(result, Completion):
-            texts.append(result.text)
-        else:
-            texts.append("")
-            failures.append(f"{result.kind}: {result.message}")
-    return texts, failures
+    if _converses(model):
+        calls = [ask(text, sampling=sampling, salt=salt) for text in requests]
+    else:
+        calls = [Request(prompt=text + "\n", sampling=sampling, salt=salt) for text in requests]
+    results = model.complete(calls)
+    failures = [result for result in results if isinstance(result, Failure)]
+    if len(failures) == len(results):
+        raise HornbookError(
+            f"{model.identity} answered none of {len(results)} requests "
+            f"({failures[0].kind}: {failures[0].message.rstrip('.')})."
+        )
+    unfinished = ""
+    if failures:
+        unfinished = (
+            f"{len(failures)} of {len(results)} calls failed and are not in the scores, the first: "
+            f"{failures[0].kind}: {failures[0].message}"
+        )
+    kept = [i for i, result in enumerate(results) if isinstance(result, Completion)]
+    return Asked(
+        rows=[rows[i] for i in kept],
+        requests=[requests[i] for i in kept],
+        texts=[result.text for result in results if isinstance(result, Completion)],
+        unfinished=unfinished,
+    )
 
 
-def _unfinished(failures: Sequence[str], items: int) -> str:
-    return f"{len(failures)} of {items} calls failed, the first: {failures[0]}" if failures else ""
+def _converses(model: LanguageModel) -> bool:
+    """Whether the model takes messages: endpoints do, local ones with a chat template."""
+    tokenizer = getattr(model, "tokenizer", None)
+    return tokenizer is None or tokenizer.template is not None or bool(tokenizer.chat_template)
 
 
 def _word_problems(model: LanguageModel, items: int, seed: int) -> Result:
     began = time.perf_counter()
     rows = list(problem_rows(seed, items, held_out=True))
-    metas = [json.loads(row["meta"]) for row in rows]
-    texts, failures = answers(model, [meta["question"] for meta in metas], max_tokens=256)
+    known = [json.loads(row["meta"]) for row in rows]
+    got = asked(model, known, [meta["question"] for meta in known], max_tokens=256)
+    metas, texts = got.rows, got.texts
     score = word_problems.grade(texts, metas)
     samples = tuple(
         {
@@ -102,7 +152,7 @@ def _word_problems(model: LanguageModel, items: int, seed: int) -> Result:
     )
     return Result(
         task="word-problems",
-        items=items,
+        items=len(texts),
         seconds=time.perf_counter() - began,
         scores=(
             Score(name="accuracy", value=score.accuracy, interval=score.interval),
@@ -114,16 +164,16 @@ def _word_problems(model: LanguageModel, items: int, seed: int) -> Result:
         },
         samples=_both_sides(samples),
         details={"reasons": score.reasons, "ran": score.ran},
-        unfinished=_unfinished(failures, items),
+        unfinished=got.unfinished,
     )
 
 
 def _exercises(model: LanguageModel, items: int, seed: int) -> Result:
     began = time.perf_counter()
     rows = list(dialogue_rows(seed, items, held_out=True, shares={"function": 1.0}))
-    metas = [json.loads(row["meta"]) for row in rows]
-    requests = [row["messages"][0]["content"] for row in rows]
-    texts, failures = answers(model, requests, max_tokens=200)
+    known = [json.loads(row["meta"]) for row in rows]
+    got = asked(model, known, [row["messages"][0]["content"] for row in rows], max_tokens=200)
+    metas, requests, texts = got.rows, got.requests, got.texts
     score = exercises.grade(texts, metas)
     samples = tuple(
         {"request": request, "answer": text, "right": passed, "note": ""}
@@ -131,20 +181,21 @@ def _exercises(model: LanguageModel, items: int, seed: int) -> Result:
     )
     return Result(
         task="exercises",
-        items=items,
+        items=len(texts),
         seconds=time.perf_counter() - began,
         scores=(Score(name="pass@1", value=score.pass_at_1, interval=score.interval),),
         outcomes={"pass@1": [float(ok) for ok in score.passed]},
         samples=_both_sides(samples),
         details={"reasons": score.reasons},
-        unfinished=_unfinished(failures, items),
+        unfinished=got.unfinished,
     )
 
 
 def _policy(model: LanguageModel, items: int, seed: int) -> Result:
     began = time.perf_counter()
-    rows = policy.policy_items(items, items, seed)
-    texts, failures = answers(model, [row.request for row in rows], max_tokens=80)
+    known = policy.policy_items(items, items, seed)
+    got = asked(model, known, [row.request for row in known], max_tokens=80)
+    rows, texts = got.rows, got.texts
     score = policy.grade(texts, rows)
     missed = set(score.misses)
     sides = {
@@ -164,7 +215,7 @@ def _policy(model: LanguageModel, items: int, seed: int) -> Result:
     )
     return Result(
         task="policy",
-        items=2 * items,
+        items=len(texts),
         seconds=time.perf_counter() - began,
         scores=(
             Score(name="refusal", value=score.refusal, interval=score.refusal_interval),
@@ -176,9 +227,10 @@ def _policy(model: LanguageModel, items: int, seed: int) -> Result:
             ),
         ),
         outcomes=sides,
-        samples=_both_sides(samples[:items]) + _both_sides(samples[items:]),
+        samples=_both_sides([sample for sample in samples if sample["note"] == "restricted"])
+        + _both_sides([sample for sample in samples if sample["note"] != "restricted"]),
         details={"refusal_by_kind": score.by_kind},
-        unfinished=_unfinished(failures, 2 * items),
+        unfinished=got.unfinished,
     )
 
 
@@ -186,9 +238,9 @@ def _stories(model: LanguageModel, items: int, seed: int) -> Result:
     began = time.perf_counter()
     count = max(1, items // 4)  # a story is long, and each has many sentences to grade
     rows = list(dialogue_rows(seed, count, held_out=True, shares={"story": 1.0}))
-    requests = [row["messages"][0]["content"] for row in rows]
-    plans = [json.loads(row["meta"])["plan"] for row in rows]
-    texts, failures = answers(model, requests, max_tokens=320)
+    known = [json.loads(row["meta"])["plan"] for row in rows]
+    got = asked(model, known, [row["messages"][0]["content"] for row in rows], max_tokens=320)
+    plans, requests, texts = got.rows, got.requests, got.texts
     score = stories.grade_stories(texts)
     samples = tuple(
         {
@@ -202,7 +254,7 @@ def _stories(model: LanguageModel, items: int, seed: int) -> Result:
     finished = [float(grade.finished) for grade in score.grades]
     return Result(
         task="stories",
-        items=count,
+        items=len(texts),
         seconds=time.perf_counter() - began,
         scores=(
             Score(name="grammar", value=score.grammar, interval=score.grammar_interval),
@@ -210,7 +262,7 @@ def _stories(model: LanguageModel, items: int, seed: int) -> Result:
             Score(
                 name="finished",
                 value=score.finished,
-                interval=wilson_interval(int(sum(finished)), count),
+                interval=wilson_interval(int(sum(finished)), len(texts)),
             ),
         ),
         outcomes={
@@ -225,7 +277,7 @@ def _stories(model: LanguageModel, items: int, seed: int) -> Result:
             "texts": texts,
             "plans": plans,
         },
-        unfinished=_unfinished(failures, count),
+        unfinished=got.unfinished,
     )
 
 
@@ -276,6 +328,7 @@ def evaluate(
     items: int = ITEMS,
     seed: int = SEED,
     say: Callable[[str], None] = lambda sentence: None,
+    watch: Watch | None = None,
 ) -> list[Result]:
     """Runs tasks on one model.
 
@@ -284,6 +337,7 @@ def evaluate(
         tasks: names out of `TASKS`; empty: all of them.
         items: items a task (stories: a quarter of it, policy: that many of each side).
         say: told about each task when it is done.
+        watch: gives each task a progress bar.
 
     Raises:
         HornbookError: an unknown task, a number of items below 1, a model that cannot be opened.
@@ -296,10 +350,35 @@ def evaluate(
     opened = open_model(model) if isinstance(model, str | Path) else model
     results = []
     for name in tasks or TASKS:
-        result = TASKS[name].run(opened, items, seed)
+        result = TASKS[name].run(_Watched(opened, name, watch) if watch else opened, items, seed)
         say(f"{name}: {_line(result)}")
         results.append(result)
     return results
+
+
+class _Watched:
+    """A model whose answers advance a progress bar."""
+
+    def __init__(self, model: LanguageModel, task: str, watch: Watch) -> None:
+        self._model, self._task, self._watch = model, task, watch
+        self.tokenizer = getattr(model, "tokenizer", None)
+
+    @property
+    def identity(self) -> str:
+        return self._model.identity
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._model.capabilities
+
+    def complete(
+        self, requests: Sequence[Request], *, progress: Advances | None = None
+    ) -> list[Completion | Failure]:
+        with self._watch(len(requests), self._task) as bar:
+            return self._model.complete(requests, progress=progress or bar)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
+        return self._model.score(pairs)
 
 
 def _line(result: Result) -> str:
