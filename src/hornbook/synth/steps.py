@@ -30,8 +30,6 @@ from hornbook.synth.teacher import Assignment, Teacher, is_small_embedded, open_
 
 CHUNK = 1000
 DIVERSITY_SAMPLE = 4000
-CALLS = "calls.sqlite"
-"""Beside the steps: every answer of every endpoint, shared by all runs below one home."""
 Row = dict[str, Any]
 Fault = Callable[[list[Row]], list[str]]
 """For a chunk of rows, one reason each why it is removed; empty: it is kept."""

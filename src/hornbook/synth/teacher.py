@@ -111,7 +111,6 @@ def write_taught(
         answers = teacher.complete(
             [Request(messages=(m,), sampling=sampling, tag=i.id, salt=i.id) for m, i in zip(first, part)]
         )
-        _still_there(teacher, answers, at, len(assignments))
         done: dict[int, Written] = {}
         again: list[tuple[int, str, str]] = []
         for number, (item, answer) in enumerate(zip(part, answers)):
@@ -127,7 +126,6 @@ def write_taught(
                     Message("user", CORRECTION.format(problem=problem)),
                 ),
                 sampling=sampling,
-                salt=part[number].id,
                 tag=part[number].id,
                 salt=part[number].id,
             )
@@ -169,18 +167,6 @@ def _down(teacher: LanguageModel, kinds: Counter[str], answered: int, said: str)
         f"({counts}; the first said: {said.rstrip('.')}). See that it runs, then give the same command: "
         f"what it answered is kept, and only the rest is asked."
     )
-
-
-def _still_there(
-    teacher: LanguageModel, answers: Sequence[Completion | Failure], before: int, total: int
-) -> None:
-    gone = [answer for answer in answers if isinstance(answer, Failure) and answer.kind in _GONE]
-    if 2 * len(gone) > len(answers):
-        raise HornbookError(
-            f"The teacher {teacher.identity} stopped answering after {before + len(answers) - len(gone)} of "
-            f"{total} texts ({gone[0].kind}: {gone[0].message.rstrip('.')}). See that it runs, then give the "
-            "same command again: what it has answered is not asked twice."
-        )
 
 
 def _judge(item: Assignment, answer: Completion | Failure) -> Written:
