@@ -118,7 +118,8 @@ def kernel_matrices(
         last = min(len(x), first + rows)
         parts.append(_kept(folder, first, last, compute))
         if progress is not None:
-            progress((last - first) * (len(z) - (first if symmetric else 0)))
+            left_out = sum(range(first, last)) if symmetric else 0
+            progress((last - first) * len(z) - left_out)
     whole = torch.cat(parts, dim=3)
     if symmetric:
         upper = torch.triu(whole)
