@@ -49,7 +49,7 @@ def pretrain_on_toy_language(
     learning_rate: float,
     seed: int,
 ) -> dict[str, Any]:
-    """Next-token training on sentences with verdicts. Facts: loss, zero-shot accuracy on the same language."""
+    """Next-token training on sentences with verdicts. Facts: loss, zero-shot accuracy on new sentences."""
     torch.manual_seed(seed)
     decoder = Decoder(toy_config(hidden_size, layers))
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=learning_rate)
