@@ -35,12 +35,12 @@ class Settings:
     image_size: int = 8
     examples: int = 1797
     width: int = 64
-    depths: tuple[int, ...] = (4, 12, 36)
+    depths: tuple[int, ...] = (4, 16, 64)
     learning_rate_exponents: tuple[int, ...] = (-1, 0, 1, 2, 3, 4)
     """Learning rates are 1e-3 times 2 to these powers."""
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 120
-    long_steps: int = 300
+    steps: int = 60
+    long_steps: int = 150
     """For abs against relu, which differ only once training is long."""
     batch: int = 64
 
