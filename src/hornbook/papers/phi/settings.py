@@ -36,14 +36,14 @@ class Settings:
     """Rows to write of each kind."""
     dialogue_shares: Mapping[str, float] = field(
         default_factory=lambda: {
-            "story": 0.14,
-            "problem": 0.44,
-            "reading": 0.06,
+            "story": 0.16,
+            "problem": 0.34,
+            "reading": 0.05,
             "function": 0.06,
             "concept": 0.04,
             "smalltalk": 0.04,
-            "restricted": 0.09,
-            "harmless": 0.13,
+            "restricted": 0.13,
+            "harmless": 0.18,
         }
     )
     """How often each kind of conversation occurs."""
@@ -68,7 +68,7 @@ class Settings:
 
     chat_tokens: int = 3_000_000
     chat_train: TrainSettings = field(default_factory=lambda: _muon(2e-3, decay=0.8))
-    pairs: Mapping[str, int] = field(default_factory=lambda: {"program": 600, "policy": 150, "helpful": 300})
+    pairs: Mapping[str, int] = field(default_factory=lambda: {"program": 400, "policy": 300, "helpful": 300})
     """Requests asked of the student to make verified pairs of, by kind."""
     pairs_written: Mapping[str, Written] = field(
         default_factory=lambda: {"program": "never", "policy": "never", "helpful": "one side"}
