@@ -1,4 +1,4 @@
-"""The skills and topics of Skill-Mix: our own list, lists of your own, and a private split (2310.17567, section 3).
+"""The skills and topics of Skill-Mix: our own list, lists of your own, and a private split (2310.17567).
 
 The paper keeps nine tenths of its skills and topics to itself, lest models be trained on the test. Ours are
 in the open, so the salt is what is kept: who does not know it does not know which tenth is public.
@@ -114,8 +114,7 @@ def private_split(names: Iterable[str], *, salt: str, public: float = 0.1) -> tu
     return sorted(order[:count]), sorted(order[count:])
 
 
-TOPICS = tuple(
-    """
+_TOPICS = """
     bookbinding, falconry, glassblowing, lighthouse keeping, bell ringing, beekeeping, canal locks, fencing,
     chimney sweeping, tide pools, clock repair, ropemaking, mushroom foraging, ice skating, puppet theatres,
     letterpress printing, sheep shearing, cheese caves, sundials, windmills, basket weaving, origami, kites,
@@ -127,9 +126,8 @@ TOPICS = tuple(
     wool dyeing, lichen, shipwrecks, street organs, peat bogs, darts tournaments, signal flags, orchards,
     mountain huts, wax candles, violin making, pigeon racing, rice terraces, ventriloquism, tin mining,
     calligraphy, dry docks, curling, herb gardens, tram depots, felt hats, meteorites, log driving, fossils,
-    stilt walking, sugar maples, parade floats, lock gates, crossword setting, bobsleigh, hop gardens, dowsing,
-    marionettes, mosaics, pumice, sled dogs, camel caravans, crystal radios, wicker boats, lacework
-    """.replace("\n", " ").split(",")
-)
-TOPICS = tuple(" ".join(topic.split()) for topic in TOPICS)
+    stilt walking, sugar maples, parade floats, lock gates, crossword setting, bobsleigh, hop gardens,
+    dowsing, marionettes, mosaics, pumice, sled dogs, camel caravans, crystal radios, wicker boats, lacework
+"""
+TOPICS = tuple(" ".join(topic.split()) for topic in _TOPICS.split(","))
 """A hundred topics that are rare in running text, as the paper's are."""
