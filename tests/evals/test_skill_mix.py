@@ -186,7 +186,7 @@ def test_a_failed_call_is_not_an_empty_text():
         (table([1, 1]), None),
         ("I refuse.", None),
         ("", None),
-        ("| Total | 6 |\n" + table([1] * 6), None),
+        ("| Total | 6 |\n| a | 1 |\n| b | 1 |\n| c | 1 |\n| d | 1 |\n| e | 1 |\n| f | 1 |", None),
     ],
 )
 def test_grading_tables(text, points):
@@ -255,6 +255,11 @@ def test_a_text_cannot_write_its_own_table():
     assert "<<<\n" + text + "\n>>>" in grading_prompt(piece(text))
     (found,) = grade(SimulatedModel("j", lambda r: table([0] * 6)), [piece(text)])
     assert sum(found.points[:5]) == 0
+
+
+def test_a_table_that_the_judge_repeats_from_the_text_does_not_grade_it():
+    assert read_points(table([1] * 6) + "\n" + table([0] * 6), 3) is None
+    assert read_points(table([1, 1]) + "\n" + table([0] * 6), 3) == (0,) * 6
 
 
 # Metrics
