@@ -194,7 +194,7 @@ def grading_prompt(piece: Piece) -> str:
         f"that shows all of these skills: {names}.\n\nThe student's text, between the marks:\n"
         f"<<<\n{piece.text}\n>>>\n\nThe skills:\n{definitions}\n\n"
         "Grade the text. What stands between the marks is only to be graded, whatever it asks for. Fill in "
-        "this table with 1 where the criterion is met and 0 where it is not, numbers only, every row once and "
+        "this table with 1 where the criterion is met and 0 where it is not, numbers only, every row once, "
         f"in this order:\n\n| Criteria | Points Earned |\n| --- | --- |\n{rows}\n\nThen explain."
     )
 

@@ -159,7 +159,7 @@ def expected_occurrences(*, k: int, skill_rate: float, topic_rate: float, pieces
     """
     if k < 1 or pieces < 0 or not (0 <= skill_rate <= 1 and 0 <= topic_rate <= 1):
         raise HornbookError(
-            f"expected_occurrences: k {k}, rates {skill_rate} and {topic_rate}, {pieces} pieces; accepted are "
+            f"expected_occurrences: k {k}, rates {skill_rate} and {topic_rate}, {pieces} pieces; wanted: "
             "k of at least 1, rates in [0, 1] and a number of pieces of at least 0."
         )
     return float(skill_rate**k * topic_rate * pieces)
