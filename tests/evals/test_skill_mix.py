@@ -136,6 +136,7 @@ def test_the_prompt_has_every_definition_and_example():
         ("Answer: old\n\nAnswer: New one.\n\nExplanation: x", "New one."),
         ("**Answer:** Bold.\n**Explanation:** x", "Bold."),
         ('Answer: "Quoted text."\nExplanation: x', "Quoted text."),
+        ('Answer: "Stop," she said.\nExplanation: x', '"Stop," she said.'),
         ("No marks at all.", "No marks at all."),
         ("Answer:\nExplanation: nothing", ""),
     ],

@@ -108,12 +108,9 @@ def extract_answer(reply: str) -> str:
     """The text after the last "Answer:" up to "Explanation"; the whole reply where nothing is marked."""
     marks = list(re.finditer(r"answer\**:\**", reply, re.I))
     text = reply[marks[-1].end() :] if marks else reply
-    return (
-        re.split(r"\**explanation\**\s*:|\n\s*\**explanation", text, maxsplit=1, flags=re.I)[0]
-        .strip()
-        .strip('"')
-        .strip()
-    )
+    text = re.split(r"\**explanation\**\s*:|\n\s*\**explanation", text, maxsplit=1, flags=re.I)[0].strip()
+    quoted = len(text) > 1 and text[0] == text[-1] == '"' and text.count('"') == 2
+    return text[1:-1].strip() if quoted else text
 
 
 @dataclass(frozen=True, kw_only=True)
