@@ -50,8 +50,8 @@ def test_a_program_sees_its_skill_in_the_example_and_in_every_clause_and_not_in_
         ("countdown", "They called 3, 1, 2 and ran."),
         ("unit conversion", "It took 2 hours or 100 minutes."),
         ("modus ponens", "If it rains, then we stay; we stay, so it rains."),
-        ("modus tollens", "If the tea is hot, then the cup is warm; the tea is not hot, so the cup is not warm."),
-        ("hypothetical syllogism", "If he calls, then she wakes; if he sings, then we leave; so if he calls, then we leave."),
+        ("modus tollens", "If tea is hot, then a cup is warm; tea is not hot, so a cup is not warm."),
+        ("hypothetical syllogism", "If it is, then she is; if he is, then we go; so if it is, then we go."),
         ("disjunctive syllogism", "It is either the cat or the wind; it is not the cat, so it is the dog."),
         ("transitive inference", "Ann is older than Ben, Ben is older than Cy, so Cy is older than Ann."),
         ("categorical syllogism", "All ravens are black, this is black, so this is a raven."),
@@ -139,12 +139,12 @@ def test_the_judges_error_is_measured_and_taken_out_of_the_score():
     tasks = combinations(SKILLS, list(TOPIC_WORDS), k=2, count=300)
     student = mechanical_student(success=0.6)
     pieces = write(student, tasks, generations=1)
-    judge = mechanical_judge(sensitivity=0.85, specificity=0.7, unreadable=0.1)
+    judge = mechanical_judge(sensitivity=0.95, specificity=0.5, unreadable=0.1)
     judged = grade(judge, pieces, rounds=1)
     truth = [exact_grade(piece) for piece in pieces]
     errors = judge_errors(judged[:150], truth[:150])
-    assert errors["skills"].sensitivity.interval.low < 0.85 < errors["skills"].sensitivity.interval.high
-    assert errors["skills"].specificity.interval.low < 0.7 < errors["skills"].specificity.interval.high
+    assert errors["skills"].sensitivity.interval.low < 0.95 < errors["skills"].sensitivity.interval.high
+    assert errors["skills"].specificity.interval.low < 0.5 < errors["skills"].specificity.interval.high
     rest, true = score(judged[150:]), score(truth[150:])
     assert rest.unread == rest.unscored_pieces > 0  # a judge that says nothing is counted, not zero
     found = corrected_full_marks(rest, errors)

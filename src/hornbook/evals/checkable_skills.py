@@ -9,6 +9,7 @@ skills; what they add is that here a judge's points can be counted right or wron
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from random import Random
 
 from hornbook.errors import HornbookError
@@ -58,12 +59,12 @@ def _end_alike(text: str) -> bool:
 
 def _takes_up(text: str) -> bool:
     rows = parts(text)
-    return any(len(a) > 1 and len(b) > 2 and a[-1] == b[0] for a, b in zip(rows, rows[1:]))
+    return any(len(a) > 1 and len(b) > 2 and a[-1] == b[0] for a, b in pairwise(rows))
 
 
 def _turned_around(text: str) -> bool:
     rows = parts(text)
-    for first, second in zip(rows, rows[1:]):
+    for first, second in pairwise(rows):
         threes = {tuple(first[i : i + 3]) for i in range(len(first) - 2)}
         for i in range(len(second) - 2):
             x, middle, y = second[i : i + 3]
@@ -73,10 +74,9 @@ def _turned_around(text: str) -> bool:
 
 
 def _same_letter(text: str) -> bool:
-    rows = (part for part in parts(text))
     return any(
         a[0].isalpha() and a[0] == b[0] == c[0] and len({a, b, c}) == 3
-        for row in rows
+        for row in parts(text)
         for a, b, c in zip(row, row[1:], row[2:])
     )
 
@@ -107,10 +107,10 @@ def _hours(text: str) -> bool:
 
 def _rhyme(text: str) -> bool:
     ends = [row[-1] for row in parts(text)]
-    return any(a != b and min(len(a), len(b)) > 3 and a[-3:] == b[-3:] for a, b in zip(ends, ends[1:]))
+    return any(a != b and min(len(a), len(b)) > 3 and a[-3:] == b[-3:] for a, b in pairwise(ends))
 
 
-_P, _Q, _R = (rf"(?P<{name}>[^;.,]{{3,60}}?)" for name in "pqr")
+_P, _Q, _R = (rf"(?P<{name}>[^;.,]{{2,60}}?)" for name in "pqr")
 
 
 def _made(
@@ -223,7 +223,7 @@ _ALL = (
     _made(
         "rhyme",
         "literary",
-        "Two clauses in a row that end with different words of four letters or more with the same last three.",
+        "Two clauses in a row end with different words, of four letters or more, that share the last three.",
         "We met at night, far from the light.",
         _rhyme,
         "the {a} came by night, without any light",
@@ -252,7 +252,7 @@ _ALL = (
         '"If P, then Q; if Q, then R; so if P, then R".',
         "If he calls, then she wakes; if she wakes, then we leave; so if he calls, then we leave.",
         pattern(rf"\bif {_P}, then {_Q}[;.] if (?P=q), then {_R}[;.] so if (?P=p), then (?P=r)\b"),
-        "if the {a} breaks, then the {b} falls; if the {b} falls, then we stop; so if the {a} breaks, then we stop",
+        "if the {a} goes, then the {b} falls; if the {b} falls, then we stop; so if the {a} goes, then we stop",
     ),
     _made(
         "disjunctive syllogism",
