@@ -252,7 +252,7 @@ _ALL = (
         '"If P, then Q; if Q, then R; so if P, then R".',
         "If he calls, then she wakes; if she wakes, then we leave; so if he calls, then we leave.",
         pattern(rf"\bif {_P}, then {_Q}[;.] if (?P=q), then {_R}[;.] so if (?P=p), then (?P=r)\b"),
-        "if the {a} goes, then the {b} falls; if the {b} falls, then we stop; so if the {a} goes, then we stop",
+        "if the {a} goes, then the {b} goes; if the {b} goes, then we stop; so if the {a} goes, then we stop",
     ),
     _made(
         "disjunctive syllogism",
