@@ -76,10 +76,10 @@ def test_lists_that_cannot_be_right_are_refused():
 def test_a_csv_list_leaves_out_what_is_not_settled(tmp_path):
     path = tmp_path / "skills.csv"
     path.write_text(
-        "category,skill,definition,example,status\nlogical,a,d.,e.,\nlogical,b,d.,e.,in review\n"
-        'logical,"c (with, comma)",d.,e.,done\n'
+        "category,skill,definition,example,status\nlogical,a,d.,e.,\nlogical,b,d.,e.,in review\n,,,,\n"
+        'logical,"c (with, comma)",d.,e.,done\nlogical,short row\n'
     )
-    assert [skill.name for skill in read_skills(path)] == ["a", "c (with, comma)"]
+    assert [skill.name for skill in read_skills(path)] == ["a", "c (with, comma)", "short row"]
     path.write_text("skill\nx\n")
     with pytest.raises(HornbookError, match="category, definition, example"):
         read_skills(path)

@@ -62,3 +62,10 @@ def test_our_list_of_skills_needs_a_judge_and_says_so():
 def test_levels_must_ascend():
     with pytest.raises(HornbookError, match="ascend"):
         evaluate(mechanical_student(success=1), ks=(3, 2))
+
+
+def test_a_calibration_takes_no_more_texts_than_there_are():
+    errors = calibrate(mechanical_judge(sensitivity=1, specificity=1), k=1, count=10_000, rounds=1)
+    full = errors["full marks"]
+    assert full.sensitivity.trials + full.specificity.trials == len(checkable()[0]) * len(checkable()[1])
+    assert full.sensitivity.value == full.specificity.value == 1.0

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import comb
 from random import Random
 
 from hornbook.errors import HornbookError
@@ -50,11 +51,13 @@ def calibrate(
 ) -> dict[str, Calibration]:
     """A judge's error at k skills, on texts that a program composed and a program grades.
 
-    About half of the texts have full marks, so that both kinds of error are seen; no model is asked to write.
+    `count` is cut to the combinations there are. About half of the texts have full marks, so that both kinds
+    of error are seen; no model is asked to write.
     That the judge errs alike on other texts and skills is an assumption, which the caller should state.
     """
     skills, topics = checkable()
     success = 0.5 ** (1 / k)
+    count = min(count, comb(len(skills), k) * len(topics))
     pieces = [
         Piece(task=task, generation=0, text=compose(task, Random(f"{seed}:{task.id}"), success=success))
         for task in combinations(skills, topics, k=k, count=count, seed=seed + 1)

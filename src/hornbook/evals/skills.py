@@ -56,7 +56,7 @@ def parse_skills(text: str) -> tuple[Skill, ...]:
 def read_skills(path: Path) -> tuple[Skill, ...]:
     """Skills of a CSV file with the columns category, skill, definition, example and perhaps status.
 
-    Rows whose status is remove, in review or maybe are left out, as in the paper's own table.
+    Rows without a skill, and those whose status is remove, in review or maybe, are left out.
 
     Raises:
         HornbookError: the file is missing, lacks a column, or names a skill twice.
@@ -72,13 +72,14 @@ def read_skills(path: Path) -> tuple[Skill, ...]:
     return _distinct(
         [
             Skill(
-                name=row["skill"].strip(),
-                category=row["category"].strip(),
-                definition=row["definition"].strip(),
-                example=row["example"].strip(),
+                name=(row["skill"] or "").strip(),
+                category=(row["category"] or "").strip(),
+                definition=(row["definition"] or "").strip(),
+                example=(row["example"] or "").strip(),
             )
             for row in rows
-            if (row.get("status") or "").strip().lower() not in ("remove", "in review", "maybe")
+            if (row["skill"] or "").strip()
+            and (row.get("status") or "").strip().lower() not in ("remove", "in review", "maybe")
         ],
         f"The file {path}",
     )
