@@ -106,7 +106,7 @@ def encode_pairs(
 def _estimate(
     *, model: Artifact | Path, pairs: Sequence[Artifact | Path], epochs: float, **other: Any
 ) -> Estimate:
-    from hornbook.train.throughput import expected_tokens_per_second
+    from hornbook.train.throughput import PROCESS_BYTES, expected_tokens_per_second
 
     config = config_of(model)
     if config is None:
@@ -119,7 +119,7 @@ def _estimate(
     activations = 40 * other["rows"] * other["time"] * config.hidden_size * config.layers
     return Estimate(
         seconds=5 + tokens / rate,
-        memory_bytes=600e6 + 16 * config.parameters() + activations,
+        memory_bytes=PROCESS_BYTES + 16 * config.parameters() + activations,
         disk_bytes=30 * config.parameters(),
     )
 

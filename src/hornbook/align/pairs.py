@@ -92,8 +92,8 @@ def _estimate(
     *, model: Artifact | Path, ask: Mapping[str, int], samples: int, max_tokens: int, **other: Any
 ) -> Estimate:
     config = config_of(model)
-    parameters = config.parameters() if config is not None else 10_000_000
-    tokens = sum(ask.values()) * samples * max_tokens / 2
+    parameters = config.parameters() if config is not None else 3_000_000
+    tokens = sum(ask.values()) * samples * max_tokens / 4  # answers are short of the limit
     rate = 2.5e10 / (2 * parameters)  # tokens a second of a batch of 64 rows on two cores
     return Estimate(
         seconds=5 + tokens / rate, memory_bytes=5e8 + 6 * parameters, disk_bytes=1500 * sum(ask.values())

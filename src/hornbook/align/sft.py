@@ -42,17 +42,21 @@ SFT_SETTINGS = TrainSettings(
 def _estimate(
     *, model: Artifact | Path, phases: Sequence[PhasePlan], settings: TrainSettings, **other: Any
 ) -> Estimate:
-    from hornbook.train.throughput import expected_tokens_per_second
+    from hornbook.train.throughput import PROCESS_BYTES, SMALL_STUDENT_RATE, expected_tokens_per_second
 
     config = config_of(model)
-    if config is None:
-        return Estimate(seconds=90, memory_bytes=1.5e9, disk_bytes=2e8)
+    if config is None:  # not made yet: as a small student would
+        return Estimate(
+            seconds=10 + sum(phase.tokens for phase in phases) / SMALL_STUDENT_RATE,
+            memory_bytes=PROCESS_BYTES,
+            disk_bytes=2e8,
+        )
     rate = expected_tokens_per_second(config, max(phase.time for phase in phases))
     rows = max(settings.micro_rows or phase.rows for phase in phases)
     activations = 40 * rows * max(p.time for p in phases) * config.hidden_size * config.layers
     return Estimate(
         seconds=10 + sum(phase.tokens for phase in phases) / rate,
-        memory_bytes=600e6 + 16 * config.parameters() + activations,
+        memory_bytes=PROCESS_BYTES + 16 * config.parameters() + activations,
         disk_bytes=30 * config.parameters(),
     )
 

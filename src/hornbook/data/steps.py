@@ -202,7 +202,7 @@ def train_tokenizer(
 
 
 def _tokenize_estimate(*, corpus: Any, tokenizer: Any, template: str) -> Estimate:
-    size = 50e6
+    size = 5e6  # not there yet: a corpus of a laptop's run
     if isinstance(corpus, Path) or getattr(corpus, "finished", False):
         size = open_corpus(corpus).bytes
     return Estimate(seconds=1 + size / 4e6, memory_bytes=400e6, disk_bytes=size / 1.5)

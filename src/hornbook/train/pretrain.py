@@ -51,7 +51,7 @@ class PhasePlan:
 def _estimate(
     *, model: ModelConfig, phases: Sequence[PhasePlan], settings: TrainSettings, **other: Any
 ) -> Estimate:
-    from hornbook.train.throughput import expected_tokens_per_second
+    from hornbook.train.throughput import PROCESS_BYTES, expected_tokens_per_second
 
     tokens = sum(phase.tokens for phase in phases)
     rate = expected_tokens_per_second(model, max(phase.time for phase in phases))
@@ -59,7 +59,7 @@ def _estimate(
     activations = 40 * rows * max(p.time for p in phases) * model.hidden_size * model.layers
     return Estimate(
         seconds=10 + tokens / rate,
-        memory_bytes=600e6 + 16 * model.parameters() + activations,
+        memory_bytes=PROCESS_BYTES + 16 * model.parameters() + activations,
         disk_bytes=30 * model.parameters(),
     )
 
