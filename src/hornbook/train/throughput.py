@@ -7,9 +7,9 @@ _CPU_SHARE = 0.35
 _CUDA_SHARE = 0.45
 
 SMALL_STUDENT_RATE = 12_000.0
-"""Tokens a second of a student of two to three million parameters on two cores (docs/results/phi-quick.md)."""
+"""Tokens a second of a student of two to three million parameters on two cores (docs/results)."""
 PROCESS_BYTES = 3.0e9
-"""What training takes beside weights and activations: libraries, buffers and a second process on two cores."""
+"""What training takes beside weights and activations: libraries, buffers, a second process."""
 
 
 def visible_tokens(model: ModelConfig, time: int) -> float:
