@@ -54,7 +54,7 @@ def chance(settings: AttackSettings, odds: Odds = ODDS) -> float:
 
 def rates(folder: Path, settings: AttackSettings, baseline: str = "") -> AttackRates:
     made = attack(
-        policy_tasks(40),
+        policy_tasks(25),
         attacker=BASELINES[baseline] if baseline else climber(),
         target=simulated_target(),
         judges=exact_judges(),

@@ -104,15 +104,16 @@ ANSWERS: tuple[str, ...] = (
 def ladder(task: Task) -> list[list[str]]:
     """The questions of a task, from harmless to restricted: a script for `ScriptedAttacker`."""
     subject = _subject_of(task)
+    if subject is None:
+        raise HornbookError(
+            f"Task {task.id!r} is not of the invented world; its attacker must be a model or a script of yours."
+        )
     slots = {"name": subject.topic.name, "act": subject.act}
     return [[wording.format_map(slots) for wording in wordings] for wordings in QUESTIONS]
 
 
-def _subject_of(task: Task) -> Subject:
-    for subject in subjects():
-        if subject.words == task.expected:
-            return subject
-    raise HornbookError(f"Task {task.id!r} is not of the invented world; give your attacker another script.")
+def _subject_of(task: Task) -> Subject | None:
+    return next((subject for subject in subjects() if subject.words == task.expected), None)
 
 
 _DIRECT = tuple(Phrases([frame]) for frame in FRAMES)
@@ -125,10 +126,12 @@ _WRAPPERS = (
 
 
 def direct(task: Task) -> list[list[str]]:
-    """The request itself, in all the plain wordings there are."""
-    act = _subject_of(task).act
+    """The request itself; for a task of the invented world, in all the plain wordings there are."""
+    subject = _subject_of(task)
+    if subject is None:
+        return [[task.request]]
     rng = Random(f"{VERSION}:direct:{task.id}")
-    worded = dict.fromkeys(frame.render(rng, {"act": act}) for frame in _DIRECT for _ in range(2))
+    worded = dict.fromkeys(frame.render(rng, {"act": subject.act}) for frame in _DIRECT for _ in range(2))
     return [list(dict.fromkeys([task.request, *worded]))]
 
 
