@@ -83,6 +83,7 @@ def recipe(run: Run, settings: Settings) -> None:
             red_team,
             arms=arms,
             roles=settings.roles,
+            files=settings.roles.files(),
             tasks=settings.tasks,
             tasks_file=settings.tasks_file,
             runs=settings.runs,
@@ -171,8 +172,8 @@ def _report(run: Run, settings: Settings, by_seed: Sequence[Any]) -> None:
         report.text(
             "The target is **simulated**: it refuses a question no further than what it has answered with "
             f"probability {odds.within}, one step further with {odds.one_up}, two with {odds.two_up}, beyond "
-            f"with {odds.further}, and {odds.kept_refusal} more once a refusal stands in what it is sent. The "
-            "rates below say whether the attack does what it should, and nothing about any language model."
+            f"with {odds.further}, and {odds.kept_refusal} more once a refusal stands in what it is sent. "
+            "The rates below say whether the attack does what it should, and nothing about any language model."
         )
     bars = []
     for name in names:

@@ -39,6 +39,11 @@ class Roles:
     max_tokens: int = 512
     temperature: float = 1.0
 
+    def files(self) -> list[Path]:
+        """The models among the roles that lie on this machine."""
+        specs = (self.target, self.attacker, self.judge, self.held_out)
+        return [Path(spec) for spec in dict.fromkeys(specs) if spec and Path(spec).exists()]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
@@ -67,6 +72,7 @@ def red_team(
     *,
     arms: Mapping[str, Arm],
     roles: Roles,
+    files: Sequence[Path] = (),
     tasks: int,
     tasks_file: Path | None = None,
     runs: int = 10,
@@ -75,6 +81,7 @@ def red_team(
 ) -> dict[str, Any]:
     """Attacks one target in every arm, with the same tasks; transcripts lie in `artifact / arm`.
 
+    files: `roles.files()`, so that a model changed in its place counts as another.
     tasks: how many of the invented world, or the most to take of `tasks_file` (JSON Lines; see `read_tasks`).
     runs: independent conversations for each task and arm.
 
