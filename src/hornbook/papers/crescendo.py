@@ -173,7 +173,7 @@ def _report(run: Run, settings: Settings, by_seed: Sequence[Any]) -> None:
             "The target is **simulated**: it refuses a question no further than what it has answered with "
             f"probability {odds.within}, one step further with {odds.one_up}, two with {odds.two_up}, beyond "
             f"with {odds.further}, and {odds.kept_refusal} more once a refusal stands in what it is sent. "
-            "The rates below say whether the attack does what it should, and nothing about any language model."
+            "The rates say whether the attack does what it should, and nothing about any language model."
         )
     bars = []
     for name in names:
