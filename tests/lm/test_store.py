@@ -209,3 +209,17 @@ def test_a_new_parser_needs_no_new_call(tmp_path):
         raw = json.dumps({"choices": [{"message": {"content": "yes"}, "finish_reason": "stop"}]})
         store.put(model._call_key(request, "plain"), model="m", request={}, response=raw)
         assert model.complete([request])[0].text == "yes"
+
+
+def test_many_processes_may_open_a_new_store_at_once(tmp_path):
+    """The change to a write-ahead log is not covered by SQLite's own waiting."""
+    script = (
+        "import sys, time; from pathlib import Path; from hornbook.lm.store import CallStore\n"
+        "for number in range(15):\n"
+        "    while time.time() < float(sys.argv[2]) + 0.05 * number: pass\n"
+        "    CallStore(Path(sys.argv[1], f'{number}.sqlite')).close()\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(time.time() + 2)]
+    processes = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(6)]
+    faults = [process.communicate(timeout=60)[1] for process in processes]
+    assert faults == [""] * 6

@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS leases (
 """
 _RELEASE = "DELETE FROM leases WHERE key = ? AND owner = ?"
 _FORMAT = 1
+_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,24 @@ def call_key(*, provider: str, url: str, model: str, revision: str, request: Jso
             "extra": extra,
         }
     )
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Sets journal and tables up, waiting for another process that does the same.
+
+    SQLite's own timeout does not cover the change of the journal mode: it says "locked" at once.
+    """
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.executescript(_SCHEMA)
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
 
 
 class CallStore:
@@ -128,10 +147,10 @@ class CallStore:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.executescript(_SCHEMA)
+            connection = sqlite3.connect(
+                self.path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            _prepare(connection)
             self._local.connection = connection
             with self._connections_lock:
                 self._connections.append(connection)
