@@ -90,16 +90,17 @@ def nearest(ours, theirs):
 
 
 @torch.inference_mode()
-def greedy(model, new=NEW):
+def greedy(model, new=NEW, follow=None):
+    """Greedy ids and their log-probabilities; with `follow`, the log-probabilities of those ids instead."""
     # A cache of llama.cpp's context length makes LongRoPE choose as llama.cpp does.
     cache = KeyValueCache(model.config, batch=1, length=256)
     ids, logprobs, step = [], [], torch.tensor([PROMPT])
-    for _ in range(new):
+    for number in range(new):
         scores = model.logits(model(step, cache=cache)[:, -1]).log_softmax(-1)
         allowed = scores.clone()
         # ignore_eos: llama.cpp never picks an end-of-generation token, but reports the whole distribution
         allowed[:, list(model.config.eos_ids)] = -torch.inf
-        step = allowed.argmax(-1, keepdim=True)
+        step = allowed.argmax(-1, keepdim=True) if follow is None else torch.tensor([[follow[number]]])
         ids.append(step.item())
         logprobs.append(scores[0, step.item()].item())
     return ids, logprobs
@@ -122,9 +123,10 @@ def test_every_kind_runs_with_near_probabilities(tmp_path, tokenizer_folder, dec
     """llama.cpp rounds activations to the kind's partner type, so only the first tokens must agree."""
     save_gguf(decisive(CONFIGS[name]), tokenizer_folder, tmp_path / "m.gguf", kind)
     theirs = complete(serve(tmp_path / "m.gguf"), 4)
-    ours = greedy(load_gguf(tmp_path / "m.gguf", dtype=torch.float32), 4)
-    assert ours[0][0] == theirs[0][0]
-    assert nearest(ours, theirs) < 0.25
+    model = load_gguf(tmp_path / "m.gguf", dtype=torch.float32)
+    assert greedy(model, 1)[0][0] == theirs[0][0]
+    # Later tokens may part at a near tie; probabilities are compared along llama.cpp's own path.
+    assert nearest(greedy(model, 4, follow=theirs[0]), theirs) < 0.25
 
 
 def test_llama_cpp_tokenizes_and_renders_as_we_do(tmp_path, tokenizer_folder, decisive):
