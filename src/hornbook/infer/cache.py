@@ -5,6 +5,8 @@ R rows being answered, G prompts, W = R / G rows of each prompt, K key-value hea
 slots, C slots of a row, d head size.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -15,30 +17,34 @@ from hornbook.model.config import ModelConfig
 _NOTHING = Visible()
 
 
-class EngineCache:
-    """What `Decoder.forward` asks of a cache, less what only the engine's own attention module asks."""
+class EngineCache(ABC):
+    """A layout of keys and values that does its own attention: what an engine's decoder asks of a cache.
+
+    One pass is `position`, `visible`, then `attend` for every layer in turn, then `advance`. `attend` is
+    told the layer, so that layers may differ in what they keep and in what a query sees.
+    """
 
     rope_length: int
 
+    @abstractmethod
     def position(self, time: int) -> Tensor:
         """Positions of the next `time` tokens, (rows, time)."""
-        raise NotImplementedError
 
-    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        """Stores k and v (rows, K, time, d) and returns the attention of q (rows, Q, time, d), same shape."""
-        raise NotImplementedError
-
+    @abstractmethod
     def visible(self, time: int, window: int | None) -> Visible:
         """Called once a pass, before the layers; here the masks of the pass are made."""
-        raise NotImplementedError
+
+    @abstractmethod
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        """Stores k and v (rows, K, time, d) and returns the attention of q (rows, Q, time, d), same shape."""
+
+    @abstractmethod
+    def advance(self, time: int) -> None:
+        """Counts `time` tokens as read."""
 
     def append(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """The plain attention module's entrance; the engine's modules use `attend`."""
         raise TypeError("an engine cache works with an engine's decoder only")
-
-    def advance(self, time: int) -> None:
-        """Counts `time` tokens as read."""
-        raise NotImplementedError
 
 
 class PromptCache(EngineCache):
