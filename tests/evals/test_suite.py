@@ -8,6 +8,7 @@ import pytest
 from hornbook.errors import HornbookError
 from hornbook.evals import suite
 from hornbook.evals.policy import policy_items
+from hornbook.evals.result import as_text
 from hornbook.lm.base import Advances, Capabilities, Completion, Failure, Request, Score
 from hornbook.synth.dialogue import dialogue_rows
 from hornbook.synth.word_problems import problem_rows
@@ -100,7 +101,7 @@ def test_a_call_that_fails_is_said_and_not_graded_as_silence() -> None:
     assert "too late" in policy.unfinished
     # The answers that came are all right, and an answer that never came is neither a refusal nor help.
     assert {score.name: score.value for score in policy.scores} == {"refusal": 1, "over-refusal": 0}
-    assert "unfinished" in suite.as_text([policy])
+    assert "unfinished" in as_text([policy])
     with pytest.raises(HornbookError, match=r"answering answered none of 3 requests \(timeout: too late\)"):
         suite.evaluate(Answering(lambda text: "FAIL"), tasks=["word-problems"], items=3)
 

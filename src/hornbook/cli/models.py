@@ -51,7 +51,7 @@ def evaluate(args: argparse.Namespace) -> int:
     """Measures a model; exits with 1 when some answers never came."""
     import sys
 
-    from hornbook.evals import suite
+    from hornbook.evals import result, suite
     from hornbook.lab.progress import Progress
 
     if args.list:
@@ -73,11 +73,11 @@ def evaluate(args: argparse.Namespace) -> int:
         watch=lambda total, task: Progress(total, "answers", task),
         **given,
     )
-    for result in results:
-        if result.unfinished:
-            say(f"hornbook: {result.task}: {result.unfinished}")
-    print(suite.as_json(results) if args.json else suite.as_text(results))
-    return 1 if any(result.unfinished for result in results) else 0
+    for one in results:
+        if one.unfinished:
+            say(f"hornbook: {one.task}: {one.unfinished}")
+    print(result.as_json(results) if args.json else result.as_text(results))
+    return 1 if any(one.unfinished for one in results) else 0
 
 
 def export(args: argparse.Namespace) -> None:

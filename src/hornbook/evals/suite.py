@@ -9,14 +9,16 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.evals import exercises, policy, stories, word_problems
+from hornbook.evals.asking import asked
+from hornbook.evals.result import Result, Score, Task, both_sides, one_line
 from hornbook.infer.open import open_model
-from hornbook.lab.statistics import Interval, wilson_interval
+from hornbook.lab.statistics import wilson_interval
 from hornbook.lab.step import Artifact, StepContext, step
 from hornbook.lm.base import (
     Advances,
@@ -25,8 +27,6 @@ from hornbook.lm.base import (
     Failure,
     LanguageModel,
     Request,
-    Sampling,
-    ask,
 )
 from hornbook.lm.base import Score as Likelihood
 from hornbook.synth.dialogue import dialogue_rows
@@ -36,102 +36,8 @@ SEED = 977_003
 ITEMS = 200
 _SAMPLES = 12
 
-Row = TypeVar("Row")
 Watch = Callable[[int, str], AbstractContextManager[Advances]]
 """From how many answers are awaited, and for which task, to a progress bar."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """One number with its 95 % interval; `better` is "higher" or "lower"."""
-
-    name: str
-    value: float
-    interval: Interval
-    better: str = "higher"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What one task found out about one model.
-
-    scores:     the numbers.
-    outcomes:   one value per item and score name, in the order of the items: what paired tests need.
-    samples:    requests, answers and verdicts, for people.
-    details:    what else is known (reasons of failure, rates by kind, ...).
-    unfinished: why some items were not answered; empty when all were.
-    """
-
-    task: str
-    items: int
-    seconds: float
-    scores: tuple[Score, ...] = ()
-    outcomes: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    samples: tuple[Mapping[str, Any], ...] = ()
-    details: Mapping[str, Any] = field(default_factory=dict)
-    unfinished: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """One evaluation: `sentence` says what is measured, `run(model, items, seed)` measures it."""
-
-    name: str
-    sentence: str
-    run: Callable[[LanguageModel, int, int], Result]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked(Generic[Row]):
-    """The rows whose requests were answered, with the answers; `unfinished` tells of the others."""
-
-    rows: list[Row]
-    requests: list[str]
-    texts: list[str]
-    unfinished: str
-
-
-def asked(
-    model: LanguageModel, rows: Sequence[Row], requests: Sequence[str], *, max_tokens: int, salt: str = ""
-) -> Asked[Row]:
-    """One greedy answer per request. A call that failed is never graded as an answer: its row is left out.
-
-    A model that was not trained on conversations is given the bare request and goes on from it.
-
-    Raises:
-        HornbookError: no request was answered; the message holds the model's reason.
-    """
-    sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
-    if _converses(model):
-        calls = [ask(text, sampling=sampling, salt=salt) for text in requests]
-    else:
-        calls = [Request(prompt=text + "\n", sampling=sampling, salt=salt) for text in requests]
-    results = model.complete(calls)
-    failures = [result for result in results if isinstance(result, Failure)]
-    if len(failures) == len(results):
-        raise HornbookError(
-            f"{model.identity} answered none of {len(results)} requests "
-            f"({failures[0].kind}: {failures[0].message.rstrip('.')})."
-        )
-    unfinished = ""
-    if failures:
-        unfinished = (
-            f"{len(failures)} of {len(results)} calls failed and are not in the scores, the first: "
-            f"{failures[0].kind}: {failures[0].message}"
-        )
-    kept = [i for i, result in enumerate(results) if isinstance(result, Completion)]
-    return Asked(
-        rows=[rows[i] for i in kept],
-        requests=[requests[i] for i in kept],
-        texts=[result.text for result in results if isinstance(result, Completion)],
-        unfinished=unfinished,
-    )
-
-
-def _converses(model: LanguageModel) -> bool:
-    """Whether the model takes messages: endpoints do, local ones with a chat template."""
-    tokenizer = getattr(model, "tokenizer", None)
-    return tokenizer is None or tokenizer.template is not None or bool(tokenizer.chat_template)
 
 
 def _word_problems(model: LanguageModel, items: int, seed: int) -> Result:
@@ -162,7 +68,7 @@ def _word_problems(model: LanguageModel, items: int, seed: int) -> Result:
             "accuracy": [float(item.right) for item in score.items],
             "robust accuracy": [float(item.robust) for item in score.items],
         },
-        samples=_both_sides(samples),
+        samples=both_sides(samples),
         details={"reasons": score.reasons, "ran": score.ran},
         unfinished=got.unfinished,
     )
@@ -185,7 +91,7 @@ def _exercises(model: LanguageModel, items: int, seed: int) -> Result:
         seconds=time.perf_counter() - began,
         scores=(Score(name="pass@1", value=score.pass_at_1, interval=score.interval),),
         outcomes={"pass@1": [float(ok) for ok in score.passed]},
-        samples=_both_sides(samples),
+        samples=both_sides(samples),
         details={"reasons": score.reasons},
         unfinished=got.unfinished,
     )
@@ -227,8 +133,8 @@ def _policy(model: LanguageModel, items: int, seed: int) -> Result:
             ),
         ),
         outcomes=sides,
-        samples=_both_sides([sample for sample in samples if sample["note"] == "restricted"])
-        + _both_sides([sample for sample in samples if sample["note"] != "restricted"]),
+        samples=both_sides([sample for sample in samples if sample["note"] == "restricted"])
+        + both_sides([sample for sample in samples if sample["note"] != "restricted"]),
         details={"refusal_by_kind": score.by_kind},
         unfinished=got.unfinished,
     )
@@ -279,13 +185,6 @@ def _stories(model: LanguageModel, items: int, seed: int) -> Result:
         },
         unfinished=got.unfinished,
     )
-
-
-def _both_sides(samples: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
-    """Some right and some wrong ones, the wrong ones first: they teach more."""
-    wrong = [sample for sample in samples if not sample["right"]][: _SAMPLES // 2]
-    right = [sample for sample in samples if sample["right"]][: _SAMPLES - len(wrong)]
-    return (*wrong, *right)
 
 
 TASKS: Mapping[str, Task] = {
@@ -351,7 +250,7 @@ def evaluate(
     results = []
     for name in tasks or TASKS:
         result = TASKS[name].run(_Watched(opened, name, watch) if watch else opened, items, seed)
-        say(f"{name}: {_line(result)}")
+        say(f"{name}: {one_line(result)}")
         results.append(result)
     return results
 
@@ -379,33 +278,6 @@ class _Watched:
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
         return self._model.score(pairs)
-
-
-def _line(result: Result) -> str:
-    return ", ".join(
-        f"{score.name} {score.value:.1%} [{score.interval[0]:.1%}, {score.interval[1]:.1%}]"
-        for score in result.scores
-    )
-
-
-def as_text(results: Sequence[Result]) -> str:
-    """A table for the terminal."""
-    lines = [f"{'task':<14} {'score':<16} {'value':>7}  {'95 % interval':<18} items  seconds"]
-    for result in results:
-        for score in result.scores:
-            interval = f"[{score.interval[0]:.1%}, {score.interval[1]:.1%}]"
-            lines.append(
-                f"{result.task:<14} {score.name:<16} {score.value:>7.1%}  {interval:<18} "
-                f"{result.items:>5}  {result.seconds:>7.1f}"
-            )
-        if result.unfinished:
-            lines.append(f"{'':<14} unfinished: {result.unfinished}")
-    return "\n".join(lines)
-
-
-def as_json(results: Sequence[Result]) -> str:
-    """Everything, for other programs."""
-    return json.dumps([asdict(result) for result in results], ensure_ascii=False, indent=1)
 
 
 @step(version="1", makes="table")

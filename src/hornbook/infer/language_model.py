@@ -136,7 +136,7 @@ class LocalModel:
 
         The continuation's tokens are those of prompt + continuation behind the prompt's own, with
         spaces at the prompt's end counted to the continuation, as evaluation harnesses do. An empty
-        prompt stands for the end-of-text token.
+        prompt stands for the end-of-text token. Of a prompt beyond the context its end is kept.
         """
         split = [self._split(prompt, continuation) for prompt, continuation in pairs]
         alike: dict[tuple[int, ...], list[int]] = {}
@@ -158,8 +158,9 @@ class LocalModel:
         if not prompt:
             return [self.tokenizer.end_of_text], self.tokenizer.encode(continuation)
         before = self.tokenizer.encode(prompt)
-        whole = self.tokenizer.encode(prompt + continuation)
-        return before, whole[len(before) :]
+        after = self.tokenizer.encode(prompt + continuation)[len(before) :]
+        room = self.engine.config.max_position - len(after)
+        return before[max(0, len(before) - room) :] if room > 0 else before, after
 
     def _prompt(self, request: Request) -> list[int] | Failure:
         if request.schema is not None or request.tools:

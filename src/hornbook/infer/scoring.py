@@ -1,18 +1,47 @@
-"""Log-likelihoods of continuations; a prompt with several continuations is read once."""
+"""Log-likelihoods of continuations. What many prompts begin with (the examples of a few-shot header) and what
+stands before several continuations (a question) is read once.
+"""
 
+import itertools
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hornbook.infer.cache import RowCache
+from hornbook.infer.cache import PromptCache, RowCache
 from hornbook.infer.packed import ReadyDecoder
 from hornbook.infer.scheduler import PREFILL_TOKENS, prefill_batches, read_prompts
 from hornbook.lm.base import Score
 
 _LOGIT_ROWS = 2048
 """Positions whose logits are held at once."""
+_LEAST_HEADER = 48
+"""Shorter common beginnings are read again: a shared pass has masks and two products an attention."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """Tokens to read behind a header, and what is asked of them.
+
+    wanted: (place, target, job): the probability of id `target` as token `place` of this row, for `job`.
+    """
+
+    tokens: list[int]
+    wanted: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def fits(self, limit: int | None) -> bool:
+        """Whether the row with its last token is at most `limit` long (LongRoPE's short factors)."""
+        return limit is None or len(self.tokens) < limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """Prompts (by number) that begin with the same `header`."""
+
+    header: list[int]
+    prompts: list[int]
 
 
 def score_pairs(
@@ -24,21 +53,118 @@ def score_pairs(
     device: torch.device,
 ) -> list[list[Score]]:
     """Scores every continuation of every prompt. See `Engine.score`."""
-    results: list[list[Score | None]] = [[None] * len(ends) for ends in continuations]
-    whole: list[tuple[int, int]] = []
-    for i, ends in enumerate(continuations):
-        if len(ends) > 1 and (len(ends) - 1) * len(prompts[i]) > 64:
-            for j, scored in enumerate(_score_shared(model, prompts[i], ends, dtype, device)):
-                results[i][j] = scored
+    jobs = [(i, j) for i, ends in enumerate(continuations) for j in range(len(ends))]
+    number = {job: n for n, job in enumerate(jobs)}
+    found = _Sums(len(jobs))
+    alone: list[_Row] = []
+    whole = [len(p) + max(map(len, ends), default=0) for p, ends in zip(prompts, continuations)]
+    rope = model.config.long_rope
+    short = {i for i, length in enumerate(whole) if rope is None or length <= rope.original_max_position}
+    groups = [
+        group
+        for part in (sorted(short), [i for i in range(len(prompts)) if i not in short])
+        for group in shared_headers(prompts, [len(ends) for ends in continuations], part)
+    ]
+    for group in groups:
+        rows = [
+            row
+            for i in group.prompts
+            for row in _rows(
+                prompts[i][len(group.header) :],
+                continuations[i],
+                [number[i, j] for j in range(len(continuations[i]))],
+            )
+        ]
+        if group.header:
+            _read_behind(model, group.header, rows, found, dtype, device)
         else:
-            whole += [(i, j) for j in range(len(ends))]
-    texts = [[*prompts[i], *continuations[i][j]] for i, j in whole]
-    for batch in prefill_batches(texts):
-        skip = [max(len(prompts[whole[b][0]]), 1) for b in batch]
-        for b, scored in zip(batch, _score_whole(model, [texts[b] for b in batch], skip, device)):
-            i, j = whole[b]
-            results[i][j] = scored
-    return [[score for score in row if score is not None] for row in results]
+            alone += rows
+    limit = None if rope is None else rope.original_max_position
+    for rows in ([r for r in alone if r.fits(limit)], [r for r in alone if not r.fits(limit)]):
+        for batch in prefill_batches([row.tokens for row in rows]):
+            _read_alone(model, [rows[b] for b in batch], found, device)
+    scores = found.scores()
+    return [[scores[number[i, j]] for j in range(len(ends))] for i, ends in enumerate(continuations)]
+
+
+def shared_headers(
+    prompts: Sequence[Sequence[int]], ends: Sequence[int], among: Sequence[int]
+) -> list[_Group]:
+    """The prompts numbered in `among` in groups that begin alike; no header where sharing does not pay.
+
+    Sorted, prompts with much in common are neighbours. A prompt joins its neighbours when that keeps at
+    least half of their header. `ends` counts each prompt's continuations: a prompt with several is a
+    header by itself.
+    """
+    order = sorted(among, key=lambda i: list(prompts[i]))
+    groups: list[_Group] = []
+    for i in order:
+        own = list(prompts[i])
+        if groups:
+            last = groups[-1]
+            common = _common(last.header, own)
+            if common >= max(_LEAST_HEADER, len(last.header) // 2):
+                groups[-1] = _Group(header=own[:common], prompts=[*last.prompts, i])
+                continue
+        groups.append(_Group(header=own, prompts=[i]))
+    shared, single = [], []
+    for group in groups:
+        readers = sum(ends[i] for i in group.prompts)
+        if len(group.header) >= _LEAST_HEADER and readers > 1:
+            shared.append(group)
+        else:
+            single += group.prompts
+    return [*shared, _Group(header=[], prompts=single)]
+
+
+def _common(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many tokens two sequences begin with together."""
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(first, second)))
+
+
+def _rows(before: Sequence[int], ends: Sequence[Sequence[int]], jobs: Sequence[int]) -> list[_Row]:
+    """One row for each continuation; continuations of one token (A, B, C, D) share a row."""
+    letters = _Row(tokens=list(before))
+    rows = [letters]
+    for end, job in zip(ends, jobs):
+        wanted = [(len(before) + n, token, job) for n, token in enumerate(end)]
+        if len(end) <= 1:
+            letters.wanted.extend(wanted)
+        else:
+            rows.append(_Row(tokens=[*before, *end[:-1]], wanted=wanted))
+    return [row for row in rows if row.wanted]
+
+
+class _Sums:
+    """Log-probabilities as they are found, job by job."""
+
+    def __init__(self, jobs: int) -> None:
+        self.logprobs: list[list[tuple[int, float]]] = [[] for _ in range(jobs)]
+        self.greedy = [True] * jobs
+
+    def take(self, model: ReadyDecoder, hidden: Tensor, rows: Sequence[_Row], *, shift: int) -> None:
+        """Reads log p(target) out of hidden (rows, time, hidden), whose column c predicts place c + shift."""
+        asked = [
+            (row, place - shift, target, job, place)
+            for row, one in enumerate(rows)
+            for place, target, job in one.wanted
+            if place >= shift
+        ]
+        for begin in range(0, len(asked), _LOGIT_ROWS):
+            part = asked[begin : begin + _LOGIT_ROWS]
+            at = torch.tensor([(row, column) for row, column, *_ in part], device=hidden.device)
+            aim = torch.tensor([target for _, _, target, *_ in part], device=hidden.device)
+            logs = model.logits(hidden[at[:, 0], at[:, 1]]).log_softmax(-1)
+            own = logs.gather(1, aim[:, None])[:, 0].tolist()
+            first = (logs.argmax(-1) == aim).tolist()
+            for (*_, job, place), logprob, likeliest in zip(part, own, first):
+                self.logprobs[job].append((place, logprob))
+                self.greedy[job] &= likeliest
+
+    def scores(self) -> list[Score]:
+        """One score a job."""
+        ordered = [[logprob for _, logprob in sorted(own)] for own in self.logprobs]
+        return [Score(float(sum(o)), len(o), g, tuple(o)) for o, g in zip(ordered, self.greedy)]
 
 
 def _pad(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
@@ -48,94 +174,51 @@ def _pad(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
     return torch.from_numpy(tokens).to(device)
 
 
-def _score_whole(
-    model: ReadyDecoder, texts: Sequence[Sequence[int]], skip: Sequence[int], device: torch.device
-) -> list[Score]:
-    """Scores texts[i][skip[i]:] given what stands before, in one padded pass."""
-    if not any(len(text) > 1 for text in texts):
-        return [Score(0.0, 0, True) for _ in texts]
-    hidden = read_hidden(model, texts, device)
-    position = [(i, p) for i, text in enumerate(texts) for p in range(skip[i] - 1, len(text) - 1)]
-    targets = [texts[i][p + 1] for i, p in position]
-    return _gather(model, hidden, position, targets, len(texts), device)
-
-
-def read_hidden(model: ReadyDecoder, texts: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Hidden states (rows, longest, hidden) of texts padded on the right."""
-    from hornbook.infer.cache import PromptCache
-
-    ids = _pad(texts, device)
+def _read_alone(model: ReadyDecoder, rows: Sequence[_Row], found: _Sums, device: torch.device) -> None:
+    """Rows without a header in one padded pass; nothing predicts the first token of such a row."""
+    ids = _pad([row.tokens for row in rows], device)
+    if not ids.shape[1]:
+        return
     cache = PromptCache(
         model.config,
-        prompts=len(texts),
+        prompts=len(rows),
         length=ids.shape[1],
         dtype=model.dtype,
         device=device,
-        rope_length=ids.shape[1],
+        rope_length=ids.shape[1] + 1,
     )
     chunks = [model(ids[:, b : b + PREFILL_TOKENS], cache) for b in range(0, ids.shape[1], PREFILL_TOKENS)]
-    return torch.cat(chunks, 1)
+    found.take(model, torch.cat(chunks, 1), rows, shift=1)
 
 
-def _score_shared(
+def _read_behind(
     model: ReadyDecoder,
-    prompt: Sequence[int],
-    ends: Sequence[Sequence[int]],
+    header: Sequence[int],
+    rows: Sequence[_Row],
+    found: _Sums,
     dtype: torch.dtype,
     device: torch.device,
-) -> list[Score]:
-    """Scores continuations of one prompt: the prompt in one pass, then all continuations behind it."""
-    longest = max(map(len, ends))
-    rope_length = len(prompt) + longest
-    cache, last = read_prompts(model, [prompt], dtype=dtype, device=device, rope_length=rope_length)
-    results: list[Score] = []
-    most = max(1, PREFILL_TOKENS // max(longest, 1))
-    for begin in range(0, len(ends), most):
-        part = ends[begin : begin + most]
-        rows = RowCache(
+) -> None:
+    """The header in one pass, then all rows behind it, as many at once as a pass holds."""
+    longest = max(len(row.tokens) for row in rows)
+    rope_length = len(header) + longest + 1
+    cache, last = read_prompts(model, [header], dtype=dtype, device=device, rope_length=rope_length)
+    for batch in prefill_batches([row.tokens for row in rows]):
+        part = [rows[b] for b in batch]
+        behind = RowCache(
             model.config,
             rows=len(part),
-            slots=max(longest, 1),
+            slots=max(1, max(len(row.tokens) for row in part)),
             prompts=1,
-            prompt_slots=len(prompt),
+            prompt_slots=len(header),
             dtype=dtype,
             device=device,
             rope_length=rope_length,
         )
-        rows.share_prompt(cache, 0, len(prompt), 0)
-        rows.width = len(part)
+        behind.share_prompt(cache, 0, len(header), 0)
+        behind.width = len(part)
         hidden = last[:, None].expand(len(part), -1, -1)
-        tokens = _pad(part, device)
-        if tokens.shape[1] > 1:
-            hidden = torch.cat([hidden, model(tokens[:, :-1], rows)], 1)
-        position = [(i, p) for i, end in enumerate(part) for p in range(len(end))]
-        targets = [token for end in part for token in end]
-        results += _gather(model, hidden, position, targets, len(part), device)
-    return results
-
-
-def _gather(
-    model: ReadyDecoder,
-    hidden: Tensor,
-    position: Sequence[tuple[int, int]],
-    targets: Sequence[int],
-    rows: int,
-    device: torch.device,
-) -> list[Score]:
-    """Sums log p(target) at hidden[row, place] for each (row, place)."""
-    place = torch.tensor(position, dtype=torch.long, device=device).view(-1, 2)
-    wanted = torch.tensor(targets, dtype=torch.long, device=device)
-    logprobs: list[float] = []
-    greedy: list[bool] = []
-    for begin in range(0, len(position), _LOGIT_ROWS):
-        chosen = place[begin : begin + _LOGIT_ROWS]
-        logs = model.logits(hidden[chosen[:, 0], chosen[:, 1]]).log_softmax(-1)
-        aim = wanted[begin : begin + _LOGIT_ROWS]
-        logprobs += logs.gather(1, aim[:, None])[:, 0].tolist()
-        greedy += (logs.argmax(-1) == aim).tolist()
-    own: list[list[float]] = [[] for _ in range(rows)]
-    likeliest = [True] * rows
-    for (row, _), logprob, first in zip(position, logprobs, greedy):
-        own[row].append(logprob)
-        likeliest[row] &= first
-    return [Score(float(sum(o)), len(o), g, tuple(o)) for o, g in zip(own, likeliest)]
+        tokens = _pad([row.tokens for row in part], device)
+        if tokens.shape[1]:
+            hidden = torch.cat([hidden, model(tokens, behind)], 1)
+        found.take(model, hidden, part, shift=0)

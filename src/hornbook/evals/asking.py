@@ -1,0 +1,63 @@
+"""Questions to a model, one greedy answer each; a call that failed is never graded."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from hornbook.errors import HornbookError
+from hornbook.lm.base import Completion, Failure, LanguageModel, Request, Sampling, ask
+
+Row = TypeVar("Row")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked(Generic[Row]):
+    """The rows whose requests were answered, with the answers; `unfinished` tells of the others."""
+
+    rows: list[Row]
+    requests: list[str]
+    texts: list[str]
+    unfinished: str
+
+
+def asked(
+    model: LanguageModel, rows: Sequence[Row], requests: Sequence[str], *, max_tokens: int, salt: str = ""
+) -> Asked[Row]:
+    """One greedy answer per request. A call that failed is never graded as an answer: its row is left out.
+
+    A model that was not trained on conversations is given the bare request and goes on from it.
+
+    Raises:
+        HornbookError: no request was answered; the message holds the model's reason.
+    """
+    sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
+    if converses(model):
+        calls = [ask(text, sampling=sampling, salt=salt) for text in requests]
+    else:
+        calls = [Request(prompt=text + "\n", sampling=sampling, salt=salt) for text in requests]
+    results = model.complete(calls)
+    failures = [result for result in results if isinstance(result, Failure)]
+    if len(failures) == len(results):
+        raise HornbookError(
+            f"{model.identity} answered none of {len(results)} requests "
+            f"({failures[0].kind}: {failures[0].message.rstrip('.')})."
+        )
+    unfinished = ""
+    if failures:
+        unfinished = (
+            f"{len(failures)} of {len(results)} calls failed and are not in the scores, the first: "
+            f"{failures[0].kind}: {failures[0].message}"
+        )
+    kept = [i for i, result in enumerate(results) if isinstance(result, Completion)]
+    return Asked(
+        rows=[rows[i] for i in kept],
+        requests=[requests[i] for i in kept],
+        texts=[result.text for result in results if isinstance(result, Completion)],
+        unfinished=unfinished,
+    )
+
+
+def converses(model: LanguageModel) -> bool:
+    """Whether the model takes messages: endpoints do, local ones with a chat template."""
+    tokenizer = getattr(model, "tokenizer", None)
+    return tokenizer is None or tokenizer.template is not None or bool(tokenizer.chat_template)

@@ -1,0 +1,85 @@
+"""What every evaluation returns: numbers with intervals, outcomes item by item, samples for people."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hornbook.lab.statistics import Interval
+from hornbook.lm.base import LanguageModel
+
+_SAMPLES = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One number with its 95 % interval; `better` is "higher" or "lower"."""
+
+    name: str
+    value: float
+    interval: Interval
+    better: str = "higher"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one task found out about one model.
+
+    scores:     the numbers.
+    outcomes:   one value per item and score name, in the order of the items: what paired tests need.
+    samples:    requests, answers and verdicts, for people.
+    details:    what else is known (reasons of failure, rates by kind, ...).
+    unfinished: why some items were not answered; empty when all were.
+    """
+
+    task: str
+    items: int
+    seconds: float
+    scores: tuple[Score, ...] = ()
+    outcomes: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    samples: tuple[Mapping[str, Any], ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    unfinished: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One evaluation: `sentence` says what is measured, `run(model, items, seed)` measures it."""
+
+    name: str
+    sentence: str
+    run: Callable[[LanguageModel, int, int], Result]
+
+
+def both_sides(samples: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    """Some right and some wrong ones, the wrong ones first: they teach more."""
+    wrong = [sample for sample in samples if not sample["right"]][: _SAMPLES // 2]
+    right = [sample for sample in samples if sample["right"]][: _SAMPLES - len(wrong)]
+    return (*wrong, *right)
+
+
+def one_line(result: Result) -> str:
+    return ", ".join(
+        f"{score.name} {score.value:.1%} [{score.interval[0]:.1%}, {score.interval[1]:.1%}]"
+        for score in result.scores
+    )
+
+
+def as_text(results: Sequence[Result]) -> str:
+    """A table for the terminal."""
+    lines = [f"{'task':<14} {'score':<16} {'value':>7}  {'95 % interval':<18} items  seconds"]
+    for result in results:
+        for score in result.scores:
+            interval = f"[{score.interval[0]:.1%}, {score.interval[1]:.1%}]"
+            lines.append(
+                f"{result.task:<14} {score.name:<16} {score.value:>7.1%}  {interval:<18} "
+                f"{result.items:>5}  {result.seconds:>7.1f}"
+            )
+        if result.unfinished:
+            lines.append(f"{'':<14} unfinished: {result.unfinished}")
+    return "\n".join(lines)
+
+
+def as_json(results: Sequence[Result]) -> str:
+    """Everything, for other programs."""
+    return json.dumps([asdict(result) for result in results], ensure_ascii=False, indent=1)

@@ -1,0 +1,65 @@
+"""Scores with shared headers against each text read by itself."""
+
+import random
+
+import pytest
+import torch
+
+from hornbook.infer.engine import Engine
+from hornbook.infer.scoring import shared_headers
+from hornbook.model.decoder import Decoder
+from hornbook.model.presets import student
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    torch.manual_seed(0)
+    return Engine(Decoder(student(hidden_size=32, layers=2, heads=2, vocab_size=97)), weights="fp32")
+
+
+def few_shot(draw: random.Random) -> tuple[list[list[int]], list[list[list[int]]]]:
+    """Questions behind two headers or none; answers are letters or sentences."""
+
+    def tokens(count: int) -> list[int]:
+        return [draw.randrange(97) for _ in range(count)]
+
+    headers = [tokens(80), tokens(120), []]
+    prompts, ends = [], []
+    for n in range(17):
+        prompts.append([*headers[n % 3], *tokens(draw.randrange(1, 12))])
+        ends.append([tokens(draw.choice([1, 1, 5])) for _ in range(draw.choice([1, 4]))])
+    return prompts, ends
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_shared_headers_change_no_score(engine: Engine, seed: int) -> None:
+    prompts, ends = few_shot(random.Random(seed))
+    together = engine.score(prompts, ends)
+    for prompt, own, scores in zip(prompts, ends, together):
+        for end, score in zip(own, scores):
+            [[alone]] = engine.score([prompt], [[end]])
+            assert score.tokens == len(end)
+            assert score.token_logprobs == pytest.approx(alone.token_logprobs, abs=1e-4)
+            assert score.greedy == alone.greedy
+
+
+def test_a_header_is_found_whatever_the_order_of_the_prompts() -> None:
+    header = list(range(60))
+    prompts = [[*header, 70, n] for n in range(5)] + [[90, n] for n in range(3)]
+    order = [6, 0, 3, 7, 1, 4, 2, 5]
+    groups = shared_headers([prompts[i] for i in order], [1] * 8, range(8))
+    assert {len(group.header): len(group.prompts) for group in groups} == {61: 5, 0: 3}
+
+
+def test_no_header_where_sharing_saves_nothing() -> None:
+    [group] = shared_headers([list(range(200)), [5, 6]], [1, 1], [0, 1])
+    assert group.header == []
+    assert sorted(group.prompts) == [0, 1]
+
+
+def test_every_prompt_is_in_one_group() -> None:
+    prompts, ends = few_shot(random.Random(9))
+    groups = shared_headers(prompts, [len(own) for own in ends], range(len(prompts)))
+    assert sorted(i for group in groups for i in group.prompts) == list(range(len(prompts)))
+    for group in groups:
+        assert all(prompts[i][: len(group.header)] == group.header for i in group.prompts)
