@@ -9,7 +9,7 @@ import torch
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.model.cache import KeyValueCache
 from hornbook.model.config import LongRope, ModelConfig
-from hornbook.model.gguf import load_gguf, save_gguf
+from hornbook.model.gguf import departures, load_gguf, save_gguf
 
 pytestmark = pytest.mark.oracle
 
@@ -47,6 +47,16 @@ CONFIGS = {
         rotary_fraction=0.5,
     ),
 }
+MOE = ModelConfig(
+    **BASE,
+    family="phimoe",
+    norm="layernorm",
+    kv_heads=2,
+    experts=6,
+    attention_bias=True,
+    head_bias=True,
+    long_rope=ROPE,
+)
 PROMPT = [5, 17, 300, 41, 99]
 NEW = 24
 
@@ -115,6 +125,33 @@ def test_same_greedy_tokens_and_probabilities(tmp_path, tokenizer_folder, decisi
     assert ours[0] == theirs[0]
     # llama.cpp looks GELU up in a half-precision table
     assert nearest(ours, theirs) < (1e-3 if name == "phi" else 1e-4)
+
+
+def softmax_of_the_best_two(scores, **settings):
+    """llama.cpp's routing of phimoe: it has no SparseMixer, which the export says in words."""
+    gates, chosen = scores.softmax(-1).topk(2, dim=-1)
+    return gates / gates.sum(-1, keepdim=True), chosen
+
+
+def test_phimoe_runs_in_llama_cpp_as_written_up_to_its_routing(
+    tmp_path, tokenizer_folder, decisive, monkeypatch
+):
+    """With llama.cpp's rule in place of SparseMixer's the tokens are equal: every tensor is where it belongs.
+
+    LayerNorm is among what must agree: llama.cpp's norm subtracts no mean, so the export takes it out.
+    """
+    model = decisive(MOE)
+    save_gguf(model, tokenizer_folder, tmp_path / "m.gguf", "F32", centred=True)
+    save_gguf(model, tokenizer_folder, tmp_path / "plain.gguf", "F32")
+    theirs, plain = complete(serve(tmp_path / "m.gguf")), complete(serve(tmp_path / "plain.gguf"))
+    published = greedy(model)
+    monkeypatch.setattr("hornbook.model.moe.sparse_mixer", softmax_of_the_best_two)
+    ours = greedy(model)
+    assert ours[0] == theirs[0]
+    assert nearest(ours, theirs) < 1e-4
+    assert ours[0] != plain[0]
+    assert published[0] != theirs[0]
+    assert any("SparseMixer" in sentence for sentence in departures(MOE))
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1"])

@@ -11,9 +11,11 @@ import torch
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.model.config import LongRope, ModelConfig
-from hornbook.model.gguf import _fraction, deinterleave, interleave, load_gguf, save_gguf
+from hornbook.model.decoder import Decoder
+from hornbook.model.gguf import _fraction, deinterleave, departures, interleave, load_gguf, save_gguf
 from hornbook.model.gguf_file import GGUFFile, decode
 from hornbook.model.gguf_tokenizer import tokenizer_files
+from hornbook.model.vision_config import VisionConfig
 
 BASE = {
     "vocab_size": 512,
@@ -36,6 +38,17 @@ PHI = {
     "head_bias": True,
     "rotary_fraction": 0.5,
 }
+MOE = {
+    "family": "phimoe",
+    "norm": "layernorm",
+    "kv_heads": 2,
+    "experts": 4,
+    "router_jitter": 0.25,
+    "input_jitter": 0.01,
+    "attention_bias": True,
+    "head_bias": True,
+    "sliding_window": 200,
+}
 ROPE = LongRope(
     short_factor=tuple(1 + 0.1 * i for i in range(8)),
     long_factor=tuple(1.5 + i for i in range(8)),
@@ -50,6 +63,8 @@ CONFIGS = {
     "llama": ModelConfig(**BASE, family="llama", kv_heads=1, tied_embeddings=True),
     "llama-bias": ModelConfig(**BASE, family="llama", kv_heads=2, attention_bias=True, mlp_bias=True),
     "phi": ModelConfig(**BASE, **PHI),
+    "phimoe": ModelConfig(**BASE, **MOE),
+    "phimoe-longrope": ModelConfig(**BASE, **MOE, long_rope=ROPE),
 }
 KINDS = ("F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1")
 
@@ -73,7 +88,7 @@ def test_exact_kind_loses_nothing(tmp_path, tokenizer_folder, decisive, name):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["phi3", "phi3-longrope", "llama"])
+@pytest.mark.parametrize("name", ["phi3-longrope", "llama", "phi", "phimoe"])
 def test_written_read_written_is_byte_equal(tmp_path, tokenizer_folder, decisive, name, kind):
     save_gguf(decisive(CONFIGS[name]), tokenizer_folder, tmp_path / "a.gguf", kind)
     save_gguf(load_gguf(tmp_path / "a.gguf"), tokenizer_folder, tmp_path / "b.gguf", kind)
@@ -91,6 +106,42 @@ def test_every_file_runs_as_loaded(tmp_path, tokenizer_folder, decisive, name, k
     exact, got = model.logits(model(tokens)), again.logits(again(tokens)).float()
     assert ((got - exact).norm() / exact.norm()).item() < 0.15
     assert again.norm.weight.dtype == torch.float32
+
+
+def test_taking_the_mean_out_changes_nothing_for_layer_norm(tmp_path, tokenizer_folder, decisive):
+    """It is written for llama.cpp, whose phimoe norms do not subtract it."""
+    model = decisive(CONFIGS["phimoe"])
+    save_gguf(model, tokenizer_folder, tmp_path / "a.gguf", "F32", centred=True)
+    again = load_gguf(tmp_path / "a.gguf")
+    seen = []
+    for layer in again.layers:
+        layer.mlp_norm.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    tokens = torch.arange(12)[None]
+    exact, got = model.logits(model(tokens)), again.logits(again(tokens))
+    assert ((got - exact).norm() / exact.norm()).item() < 1e-5
+    for stream in seen:
+        assert stream.mean(-1).abs().max() < 1e-5 * stream.square().mean().sqrt()
+    with pytest.raises(HornbookError, match="Only phimoe"):
+        save_gguf(decisive(CONFIGS["phi3"]), tokenizer_folder, tmp_path / "x.gguf", "F32", centred=True)
+
+
+def test_what_llama_cpp_has_no_architecture_for_is_refused_by_name(tmp_path, tokenizer_folder):
+    small = ModelConfig.from_hf(
+        {"model_type": "phi3small", "vocab_size": 512, "hidden_size": 64, "num_hidden_layers": 2,
+         "num_attention_heads": 4, "num_key_value_heads": 2, "ff_intermediate_size": 96}
+    )  # fmt: skip
+    with pytest.raises(HornbookError, match=r"no architecture for phi3small.*block-sparse.*Hugging Face"):
+        save_gguf(Decoder(small), tokenizer_folder, tmp_path / "x.gguf", "F32")
+    tower = VisionConfig(hidden_size=16, layers=2, heads=2, intermediate_size=32, image_size=56, patch_size=14)
+    seeing = Decoder(ModelConfig(**BASE, family="phi3_v", vision=tower))
+    with pytest.raises(HornbookError, match=r"phi3_v.*without the picture encoder.*text_only"):
+        save_gguf(seeing, tokenizer_folder, tmp_path / "x.gguf", "F32")
+    assert not list(tmp_path.iterdir())
+    save_gguf(seeing, tokenizer_folder, tmp_path / "text.gguf", "F32", text_only=True)
+    text, tokens = load_gguf(tmp_path / "text.gguf"), torch.arange(12)[None]
+    assert text.config.family == "phi3"
+    assert torch.equal(text.logits(text(tokens)), seeing.logits(seeing(tokens)))
+    assert [sentence for sentence in departures(seeing.config) if "picture encoder" in sentence]
 
 
 def test_every_rotary_dimension_survives_the_fraction():

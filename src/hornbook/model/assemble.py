@@ -18,11 +18,27 @@ from hornbook.model.decoder import Decoder
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """A tensor of a file that holds the rows `start` to `stop` of one of our parameters."""
+    """A tensor of a file that holds the rows `start` to `stop` of one of our parameters.
+
+    `stacked` > 0: our parameter is that many equal matrices one below the other (experts), and the tensor
+    holds the rows `start` to `stop` of each: (stacked, stop - start, ...).
+    """
 
     name: str
     start: int
     stop: int
+    stacked: int = 0
+
+    def of(self, parameter: Tensor) -> Tensor:
+        """The piece's part of our parameter, a view."""
+        if not self.stacked:
+            return parameter[self.start : self.stop]
+        return parameter.unflatten(0, (self.stacked, -1))[:, self.start : self.stop]
+
+    def shape(self, parameter: Sequence[int]) -> tuple[int, ...]:
+        """The tensor's shape, from our parameter's."""
+        stack = (self.stacked,) if self.stacked else ()
+        return (*stack, self.stop - self.start, *parameter[1:])
 
 
 Pieces = Mapping[str, Sequence[Piece]]
@@ -66,7 +82,7 @@ def assemble(
     for name, parts in pieces.items():
         value = torch.empty(shapes[name], dtype=dtype_of(parts[0].name))
         for part in parts:
-            rows = value[part.start : part.stop]
+            rows = part.of(value)
             read_into(part.name, rows)
             if not _finite(rows):
                 broken.append(part.name)
@@ -99,7 +115,7 @@ def check_tensors(
     found: names and shapes in the file. ignored: names that may be there without being used.
     """
     shapes = parameter_shapes(config)
-    wanted = {p.name: (p.stop - p.start, *shapes[name][1:]) for name, parts in pieces.items() for p in parts}
+    wanted = {part.name: part.shape(shapes[name]) for name, parts in pieces.items() for part in parts}
     missing = [name for name in wanted if name not in found]
     extra = [name for name in found if name not in wanted and not ignored(name)]
     misshapen = [

@@ -1,7 +1,8 @@
-"""GGUF models in and out: architectures `phi3`, `llama` and `phi2` of llama.cpp."""
+"""GGUF models in and out: architectures `phi3`, `phimoe`, `llama` and `phi2` of llama.cpp."""
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from hornbook.errors import HornbookError
 from hornbook.model.assemble import Piece, assemble, check_tensors, in_rows, parameter_shapes
-from hornbook.model.config import Family, LongRope, ModelConfig
+from hornbook.model.config import EXPERTS_PER_TOKEN, Family, LongRope, ModelConfig
 from hornbook.model.decoder import Decoder
 from hornbook.model.gguf_file import (
     FLOAT32,
@@ -29,7 +30,7 @@ Kind = Literal["F32", "F16", "BF16", "Q8_0", "Q4_0", "Q4_1"]
 
 # llama.cpp's numbers for "mostly of this kind".
 _FILE_TYPES = {"F32": 0, "F16": 1, "Q4_0": 2, "Q4_1": 3, "Q8_0": 7, "BF16": 32}
-_ARCHITECTURE: dict[Family, str] = {"phi": "phi2", "phi3": "phi3", "llama": "llama"}
+_ARCHITECTURE: dict[Family, str] = {"phi": "phi2", "phi3": "phi3", "llama": "llama", "phimoe": "phimoe"}
 _FAMILY = {arch: family for family, arch in _ARCHITECTURE.items()}
 _LONG, _SHORT = "rope_factors_long.weight", "rope_factors_short.weight"
 
@@ -44,13 +45,19 @@ def gguf_map(config: ModelConfig) -> dict[str, list[Piece]]:
         "attention.o_proj": [("attn_output", hidden)],
         "mlp.down_proj": [("ffn_down", hidden)],
     }
+    apart = {"attention.qkv_proj": [("attn_q", queries), ("attn_k", keys), ("attn_v", keys)]}
     if config.family == "phi":
         layer["mlp.up_proj"] = [("ffn_up", inner)]
     elif config.family == "phi3":
         layer |= {"mlp_norm": [("ffn_norm", hidden)], "mlp.gate_up_proj": [("ffn_up", 2 * inner)]}
-    else:
+    elif config.family == "phimoe":
+        layer |= apart | {"mlp_norm": [("ffn_norm", hidden)], "mlp.router": [("ffn_gate_inp", config.experts)]}
         layer |= {
-            "attention.qkv_proj": [("attn_q", queries), ("attn_k", keys), ("attn_v", keys)],
+            "mlp.gate_up_proj": [("ffn_gate_exps", inner), ("ffn_up_exps", inner)],
+            "mlp.down_proj": [("ffn_down_exps", hidden)],
+        }
+    else:
+        layer |= apart | {
             "mlp_norm": [("ffn_norm", hidden)],
             "mlp.gate_up_proj": [("ffn_gate", inner), ("ffn_up", inner)],
         }
@@ -63,7 +70,10 @@ def gguf_map(config: ModelConfig) -> dict[str, list[Piece]]:
     out = {}
     for name in parameter_shapes(config):
         module, _, leaf = name.rpartition(".")
-        out[name] = in_rows(modules[module], leaf)
+        pieces = in_rows(modules[module], leaf)
+        if "_exps." in pieces[0].name:
+            pieces = [replace(piece, stacked=config.experts) for piece in pieces]
+        out[name] = pieces
     return out
 
 
@@ -111,7 +121,12 @@ def read_gguf_config(file: GGUFFile) -> ModelConfig:
     window = file.get(f"{arch}.attention.sliding_window")
     eos = file.get("tokenizer.ggml.eos_token_id")
     turn = file.get("tokenizer.ggml.eot_token_id")
-    is_phi = family == "phi"
+    is_phi, is_moe = family == "phi", family == "phimoe"
+    if is_moe and file.get(f"{arch}.expert_used_count") != EXPERTS_PER_TOKEN:
+        raise HornbookError(
+            f"{file.path} uses {file.get(f'{arch}.expert_used_count')} experts a token; phimoe routes to "
+            f"{EXPERTS_PER_TOKEN}."
+        )
     scaling = file.get(f"{arch}.rope.scaling.type", "none")
     if scaling not in ("none", "longrope"):
         raise HornbookError(
@@ -127,9 +142,12 @@ def read_gguf_config(file: GGUFFile) -> ModelConfig:
         head_dim=head_dim,
         intermediate_size=number("feed_forward_length"),
         block="parallel" if is_phi else "sequential",
-        norm="layernorm" if is_phi else "rmsnorm",
+        norm="layernorm" if is_phi or is_moe else "rmsnorm",
         norm_eps=real(f"attention.layer_norm_{'' if is_phi else 'rms_'}epsilon", 1e-5),
         activation="gelu_new" if is_phi else "silu_glu",
+        experts=number("expert_count") if is_moe else 0,
+        router_jitter=real("router_jitter_noise", 0.01),
+        input_jitter=real("input_jitter_noise", 0.01 if is_moe else 0.0),
         attention_bias=is_phi or "blk.0.attn_q.bias" in file.tensors,
         mlp_bias=is_phi or "blk.0.ffn_up.bias" in file.tensors,
         head_bias="output.bias" in file.tensors,
@@ -168,7 +186,7 @@ def _read_long_rope(file: GGUFFile, arch: str) -> LongRope | None:
 def load_gguf(
     path: str | Path | GGUFFile, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> Decoder:
-    """Loads a GGUF model of architecture llama, phi3 or phi2, in evaluation mode.
+    """Loads a GGUF model of architecture llama, phi3, phimoe or phi2, in evaluation mode.
 
     dtype: of the parameters; None keeps F32, F16 and BF16 matrices, turns blocks (Q8_0, Q4_0,
     K-quants, ...) into fp32, and leaves norms in the F32 they are stored in. Raises HornbookError
@@ -210,24 +228,34 @@ def load_gguf(
 
 
 def save_gguf(
-    model: Decoder, tokenizer_folder: str | Path, path: str | Path, kind: Kind, *, name: str = "Hornbook"
+    model: Decoder,
+    tokenizer_folder: str | Path,
+    path: str | Path,
+    kind: Kind,
+    *,
+    name: str = "Hornbook",
+    text_only: bool = False,
+    centred: bool = False,
 ) -> None:
     """Writes a GGUF file that llama.cpp runs, with tokenizer and chat template inside; atomic.
 
     kind: "F32", "F16", "BF16", "Q8_0", "Q4_0" or "Q4_1" of the matrices. Norms, biases and LongRoPE
     factors stay F32; under a 4-bit kind the embeddings and the head are Q8_0; a matrix whose rows are
     no multiple of the block of 32 stays F16. `name` is written as general.name.
+
+    text_only: leave the picture encoder of a vision model out; without it such a model is refused.
+    centred: take the mean out of everything that writes to the residual stream of a phimoe model. Its own
+    LayerNorm does the same, so nothing changes for it; llama.cpp, which has the norm without that
+    subtraction, then computes it exactly. Off, reading and writing again gives the same numbers.
+    `departures` says what llama.cpp computes otherwise all the same.
     """
     if kind not in get_args(Kind):
         raise HornbookError(
             f"GGUF kind {kind!r} cannot be written; choose one of {', '.join(get_args(Kind))}."
         )
-    config = model.config
-    if config.family not in _ARCHITECTURE:
-        raise HornbookError(
-            f"GGUF export does not know the family {config.family!r}; it knows {', '.join(_ARCHITECTURE)}."
-        )
-    config.to_hf()  # refuses what the architecture's arithmetic cannot express
+    config = _expressible(model.config, text_only)
+    if centred and (config.family != "phimoe" or config.tied_embeddings):
+        raise HornbookError("Only phimoe models with a head of their own can be written centred.")
     metadata = _metadata(config, kind, name) | tokenizer_metadata(tokenizer_folder, config.vocab_size)
     vocabulary = metadata["tokenizer.ggml.tokens"].value
     extra = [i for i in config.eos_ids if i != metadata_value(metadata, "tokenizer.ggml.eos_token_id")]
@@ -238,7 +266,7 @@ def save_gguf(
         metadata["tokenizer.ggml.eot_token_id"] = Value(kind=UINT32, value=extra[0])
     parameters = dict(model.named_parameters())
     tensors = [
-        _planned(config, parameters[ours], part, kind)
+        _planned(config, parameters[ours], part, kind, _residual_axis(ours) if centred else None)
         for ours, parts in gguf_map(config).items()
         for part in parts
     ]
@@ -250,6 +278,52 @@ def save_gguf(
     write_gguf(Path(path), metadata, tensors)
 
 
+def _expressible(config: ModelConfig, text_only: bool) -> ModelConfig:
+    """`config` as an architecture that llama.cpp has, or HornbookError saying why there is none."""
+    if config.vision is not None:
+        if not text_only:
+            raise HornbookError(
+                "llama.cpp has no architecture for phi3_v: its file would hold the text model without the "
+                "picture encoder. Ask for that with text_only=True, or export to a Hugging Face folder."
+            )
+        config = replace(config, family="phi3", vision=None)
+    if config.family == "phi3small":
+        raise HornbookError(
+            "llama.cpp has no architecture for phi3small: it knows neither block-sparse attention nor GEGELU "
+            "nor the multipliers of muP. Export to a Hugging Face folder instead."
+        )
+    config.to_hf()  # refuses what the architecture's arithmetic cannot express
+    return config
+
+
+def departures(config: ModelConfig) -> tuple[str, ...]:
+    """What llama.cpp computes otherwise than this model, in sentences for the user who exports it."""
+    out = []
+    if config.vision is not None:
+        out.append("The file holds the text model; the picture encoder and its projection are left out.")
+    if config.family in ("phi3", "phi3_v") and config.sliding_window is not None:
+        if config.sliding_window < config.max_position:
+            out.append(
+                f"llama.cpp ignores the sliding window of {config.sliding_window} tokens: longer texts are "
+                "read differently there."
+            )
+    if config.experts:
+        out.append(
+            "llama.cpp weighs the two experts of a token by a softmax that sums to one; the model's own "
+            "rule (SparseMixer) gives each about 1, so its answers differ there."
+        )
+        if config.tied_embeddings:
+            out.append("llama.cpp normalises without subtracting the mean; with tied embeddings that shows.")
+    return tuple(out)
+
+
+def _residual_axis(parameter: str) -> int | None:
+    """The hidden dimension of what writes to the residual stream, counted from the end; else None."""
+    if parameter == "embed_tokens.weight" or parameter.endswith(".o_proj.bias"):
+        return -1
+    return -2 if parameter.endswith((".o_proj.weight", ".down_proj.weight")) else None
+
+
 def metadata_value(metadata: Mapping[str, Value], key: str) -> object:
     """The plain value of a key, or None."""
     return metadata[key].value if key in metadata else None
@@ -257,7 +331,8 @@ def metadata_value(metadata: Mapping[str, Value], key: str) -> object:
 
 def _metadata(config: ModelConfig, kind: str, name: str) -> dict[str, Value]:
     arch = _ARCHITECTURE[config.family]
-    epsilon = "layer_norm_epsilon" if config.norm == "layernorm" else "layer_norm_rms_epsilon"
+    # phimoe has LayerNorm; its epsilon is named as in its config.json.
+    epsilon = "layer_norm_epsilon" if config.family == "phi" else "layer_norm_rms_epsilon"
     numbers: dict[str, int | float] = {
         "context_length": config.max_position,
         "embedding_length": config.hidden_size,
@@ -272,7 +347,14 @@ def _metadata(config: ModelConfig, kind: str, name: str) -> dict[str, Value]:
         "rope.freq_base": float(config.rope_theta),
         "vocab_size": config.vocab_size,
     }
-    if config.family == "phi3":
+    if config.experts:
+        numbers |= {
+            "expert_count": config.experts,
+            "expert_used_count": EXPERTS_PER_TOKEN,
+            "router_jitter_noise": float(config.router_jitter),
+            "input_jitter_noise": float(config.input_jitter),
+        }
+    if config.family in ("phi3", "phimoe"):
         # 0 says "no window": without the key older llama.cpp assumes phi-3-mini's.
         numbers["attention.sliding_window"] = config.sliding_window or 0
         original = config.max_position if config.long_rope is None else config.long_rope.original_max_position
@@ -297,10 +379,14 @@ def _metadata(config: ModelConfig, kind: str, name: str) -> dict[str, Value]:
     return out
 
 
-def _planned(config: ModelConfig, parameter: Tensor, part: Piece, kind: str) -> Planned:
-    shape = (part.stop - part.start, *parameter.shape[1:])
-    if len(shape) == 1:
-        kind = "F32"
+def _planned(config: ModelConfig, parameter: Tensor, part: Piece, kind: str, axis: int | None) -> Planned:
+    """axis: the dimension whose mean is taken out, or None."""
+    shape = part.shape(parameter.shape)
+    # A bias lies in F32 beside its matrix, but is added in the matrix's type wherever the file is read.
+    half = {"F16": torch.float16, "BF16": torch.bfloat16}.get(kind)
+    rounded = half if part.name.endswith(".bias") and "norm" not in part.name else None
+    if len(shape) == 1 or (".ffn_gate_inp." in part.name and kind not in ("F16", "BF16")):
+        kind = "F32"  # a router in blocks would send tokens to other experts
     elif kind.startswith("Q4") and part.name in ("token_embd.weight", "output.weight"):
         kind = "Q8_0"
     if shape[-1] % block(kind)[0]:
@@ -308,7 +394,12 @@ def _planned(config: ModelConfig, parameter: Tensor, part: Piece, kind: str) -> 
     heads = _heads_in(config, part.name)
 
     def make() -> Tensor:
-        rows = parameter.detach()[part.start : part.stop]
+        rows = part.of(parameter.detach())
+        if axis is not None:
+            wide = rows.double()
+            rows = (wide - wide.mean(axis, keepdim=True)).float()
+        if rounded is not None:
+            rows = rows.to(rounded)
         return rows if heads is None else interleave(rows, heads)
 
     return Planned(name=part.name, kind=kind, shape=shape, make=make)

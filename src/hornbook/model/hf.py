@@ -259,13 +259,13 @@ def save_checkpoint(
 
 def _planned(config: ModelConfig, parameter: Tensor, part: Piece, dtype: torch.dtype | None) -> Planned:
     def make() -> Tensor:
-        rows = parameter[part.start : part.stop]
+        rows = part.of(parameter)
         return group(rows, config) if reordered(config, part.name) else rows
 
     return Planned(
         name=part.name,
         dtype=parameter.dtype if dtype is None else dtype,
-        shape=(part.stop - part.start, *parameter.shape[1:]),
+        shape=part.shape(parameter.shape),
         make=make,
     )
 
