@@ -132,7 +132,9 @@ def test_what_llama_cpp_has_no_architecture_for_is_refused_by_name(tmp_path, tok
     )  # fmt: skip
     with pytest.raises(HornbookError, match=r"no architecture for phi3small.*block-sparse.*Hugging Face"):
         save_gguf(Decoder(small), tokenizer_folder, tmp_path / "x.gguf", "F32")
-    tower = VisionConfig(hidden_size=16, layers=2, heads=2, intermediate_size=32, image_size=56, patch_size=14)
+    tower = VisionConfig(
+        hidden_size=16, layers=2, heads=2, intermediate_size=32, image_size=56, patch_size=14
+    )
     seeing = Decoder(ModelConfig(**BASE, family="phi3_v", vision=tower))
     with pytest.raises(HornbookError, match=r"phi3_v.*without the picture encoder.*text_only"):
         save_gguf(seeing, tokenizer_folder, tmp_path / "x.gguf", "F32")

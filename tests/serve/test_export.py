@@ -191,5 +191,5 @@ class TestRefusals:
         assert parse_kinds([" GGUF", "q4_0", "hf"]) == ["q8_0", "q4_0", "hf"]
 
     def test_no_model(self, tmp_path: Path) -> None:
-        with pytest.raises(HornbookError, match="no model to export"):
+        with pytest.raises(HornbookError, match="There is no model at"):
             export_model(tmp_path, tmp_path / "out")

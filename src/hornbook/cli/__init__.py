@@ -136,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print JSON")
     home(sub)
 
+    sub = command("import", models.bring, "Bring a model here: a Hugging Face folder or a GGUF file.")
+    sub.add_argument("source", help="a checkpoint folder, a .gguf, or smollm2")
+    sub.add_argument("--out", type=Path, help="folder to write (default: the source's name)")
+    sub.add_argument("--dtype", choices=models.DTYPES, help="of the numbers (default: the source's)")
+    sub.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="take this folder's tokenizer instead")
+
     sub = command("export", models.export, "Write a model as a Hugging Face folder or GGUF files.")
     sub.add_argument("model", nargs="?", help=models.EXPORT_HELP)
     sub.add_argument(

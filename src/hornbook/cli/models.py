@@ -1,6 +1,7 @@
-"""chat, eval, export: one model at a time."""
+"""chat, eval, import, export: one model at a time."""
 
 import argparse
+from pathlib import Path
 
 from hornbook.errors import HornbookError
 
@@ -91,5 +92,43 @@ def export(args: argparse.Namespace) -> None:
     if spec.startswith(("http://", "https://")):
         raise HornbookError(f"{spec} runs elsewhere; only a model that lies here can be exported.")
     print(f"exporting {spec}", file=sys.stderr, flush=True)
-    for path in export_model(spec, args.out, kinds=tuple(args.to.split(",")), name=args.name):
+
+    def say(sentence: str) -> None:
+        print(f"note: {sentence}", file=sys.stderr, flush=True)
+
+    kinds = tuple(args.to.split(","))
+    for path in export_model(spec, args.out, kinds=kinds, name=args.name, say=say):
         print(f"{path}  {human_bytes(size_bytes(path))}")
+
+
+DTYPES = ("fp32", "bf16", "fp16")
+
+
+def bring(args: argparse.Namespace) -> None:
+    """Writes a model from elsewhere as a checkpoint folder."""
+    import sys
+
+    import torch
+
+    from hornbook.lab.files import human_bytes
+    from hornbook.serve.export import size_bytes
+    from hornbook.serve.importing import import_model
+
+    if args.source.startswith(("http://", "https://")):
+        raise HornbookError(f"{args.source} runs elsewhere; only a model that lies here can be imported.")
+    kinds = dict(zip(DTYPES, (torch.float32, torch.bfloat16, torch.float16), strict=True))
+    done = import_model(
+        args.source,
+        args.out or Path(Path(args.source).expanduser().resolve().stem.lower()),
+        dtype=None if args.dtype is None else kinds[args.dtype],
+        tokenizer=args.tokenizer,
+        say=lambda sentence: print(sentence, file=sys.stderr, flush=True),
+    )
+    config = done.config
+    print(f"{done.folder}  {human_bytes(size_bytes(done.folder))}")
+    print(
+        f"{config.family}, {config.parameters():,} parameters ({str(done.dtype).removeprefix('torch.')}), "
+        f"context {config.max_position:,}; {done.vocabulary:,} tokens, "
+        f"{'with' if done.has_template else 'no'} chat template"
+    )
+    print(f"{done.checked} tensors read back, equal bit for bit")

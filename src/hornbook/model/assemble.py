@@ -33,7 +33,8 @@ class Piece:
         """The piece's part of our parameter, a view."""
         if not self.stacked:
             return parameter[self.start : self.stop]
-        return parameter.unflatten(0, (self.stacked, -1))[:, self.start : self.stop]
+        apart = parameter.view(self.stacked, -1, *parameter.shape[1:])
+        return apart[:, self.start : self.stop]
 
     def shape(self, parameter: Sequence[int]) -> tuple[int, ...]:
         """The tensor's shape, from our parameter's."""

@@ -51,7 +51,10 @@ def gguf_map(config: ModelConfig) -> dict[str, list[Piece]]:
     elif config.family == "phi3":
         layer |= {"mlp_norm": [("ffn_norm", hidden)], "mlp.gate_up_proj": [("ffn_up", 2 * inner)]}
     elif config.family == "phimoe":
-        layer |= apart | {"mlp_norm": [("ffn_norm", hidden)], "mlp.router": [("ffn_gate_inp", config.experts)]}
+        layer |= apart | {
+            "mlp_norm": [("ffn_norm", hidden)],
+            "mlp.router": [("ffn_gate_inp", config.experts)],
+        }
         layer |= {
             "mlp.gate_up_proj": [("ffn_gate_exps", inner), ("ffn_up_exps", inner)],
             "mlp.down_proj": [("ffn_down_exps", hidden)],
@@ -301,12 +304,11 @@ def departures(config: ModelConfig) -> tuple[str, ...]:
     out = []
     if config.vision is not None:
         out.append("The file holds the text model; the picture encoder and its projection are left out.")
-    if config.family in ("phi3", "phi3_v") and config.sliding_window is not None:
-        if config.sliding_window < config.max_position:
-            out.append(
-                f"llama.cpp ignores the sliding window of {config.sliding_window} tokens: longer texts are "
-                "read differently there."
-            )
+    window = config.sliding_window
+    if config.family in ("phi3", "phi3_v") and window is not None and window < config.max_position:
+        out.append(
+            f"llama.cpp ignores the sliding window of {window} tokens: it reads longer texts differently."
+        )
     if config.experts:
         out.append(
             "llama.cpp weighs the two experts of a token by a softmax that sums to one; the model's own "

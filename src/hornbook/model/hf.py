@@ -257,6 +257,31 @@ def save_checkpoint(
     _write_json(folder / "config.json", hf)
 
 
+def verify_checkpoint(model: Decoder, folder: str | Path, *, dtype: torch.dtype | None = None) -> int:
+    """Reads a written folder back, one tensor at a time: how many tensors are `model`'s bit for bit.
+
+    dtype: what the numbers were written in. Raises HornbookError naming every tensor that is another.
+    """
+    folder = Path(folder)
+    entries, parameters = _entries(folder), dict(model.named_parameters())
+    planned = [
+        _planned(model.config, parameters[name], part, dtype)
+        for name, parts in tensor_map(model.config).items()
+        for part in parts
+    ]
+    wrong = [
+        tensor.name
+        for tensor in planned
+        if tensor.name not in entries
+        or not torch.equal(entries[tensor.name].read(), tensor.make().detach().to("cpu", tensor.dtype))
+    ]
+    if wrong:
+        raise HornbookError(
+            f"{folder} was not written as it should be: {listed(wrong)}. Check the disk and write it again."
+        )
+    return len(planned)
+
+
 def _planned(config: ModelConfig, parameter: Tensor, part: Piece, dtype: torch.dtype | None) -> Planned:
     def make() -> Tensor:
         rows = part.of(parameter)

@@ -2,18 +2,21 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import cast, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.lab.files import write_atomic, write_json
 from hornbook.model.decoder import Decoder
-from hornbook.model.gguf import Kind, save_gguf
+from hornbook.model.gguf import Kind, departures, save_gguf
 from hornbook.serve.card import Card, model_card
+
+if TYPE_CHECKING:
+    import torch
 
 HF = "hf"
 KINDS = (HF, *(kind.lower() for kind in get_args(Kind)))
@@ -30,6 +33,7 @@ def export_model(
     kinds: Sequence[str] = (HF, "q8_0", "q4_0"),
     name: str | None = None,
     card: Card | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> list[Path]:
     """Writes a model into the folder `out` and returns what was written, in the order of `kinds`.
 
@@ -42,6 +46,7 @@ def export_model(
         name: of the files and in their metadata; default the folder's name (of a folder called "model":
             hornbook and its millions of parameters).
         card: what README.md says besides the facts of the model.
+        say: told what llama.cpp leaves out or computes otherwise than the model.
 
     Raises:
         HornbookError: no model there, an unknown kind, or a model a format cannot express.
@@ -57,11 +62,22 @@ def export_model(
         ggufs = [f"../{path.name}" for kind, path in paths.items() if kind != HF]
         for kind, path in paths.items():
             if kind == HF:
-                _write_folder(
-                    model, tokenizer, path, model_card(model.config, tokenizer, label, ggufs, card or Card())
-                )
+                readme = model_card(model.config, tokenizer, label, ggufs, card or Card())
+                write_folder(model, tokenizer, path, readme=readme)
             else:
-                save_gguf(model, tokenizer_folder, path, cast(Kind, kind.upper()), name=label)
+                save_gguf(
+                    model,
+                    tokenizer_folder,
+                    path,
+                    cast(Kind, kind.upper()),
+                    name=label,
+                    text_only=True,
+                    # llama.cpp's phimoe has no LayerNorm, only one that this makes equal to it.
+                    centred=model.config.family == "phimoe" and not model.config.tied_embeddings,
+                )
+        if ggufs:
+            for sentence in departures(model.config):
+                say(sentence)
     return list(paths.values())
 
 
@@ -90,8 +106,11 @@ def place(out: Path, name: str, kind: str) -> Path:
 
 
 @contextmanager
-def opened(source: str | Path) -> Iterator[tuple[Decoder, Path, str]]:
-    """A model, the folder of its tokenizer (for as long as the context lasts), and its name."""
+def opened(source: str | Path, tokenizer: str | Path | None = None) -> Iterator[tuple[Decoder, Path, str]]:
+    """A model, the folder of its tokenizer (for as long as the context lasts), and its name.
+
+    tokenizer: a folder whose tokenizer is taken instead of the model's own.
+    """
     text, path = str(source), Path(source).expanduser()
     if text in ("smollm2", "embedded"):
         from hornbook.model.embedded import embedded_checkpoint
@@ -104,21 +123,21 @@ def opened(source: str | Path) -> Iterator[tuple[Decoder, Path, str]]:
 
         file = GGUFFile(path)
         with tempfile.TemporaryDirectory() as folder:
-            for name, content in tokenizer_files(file).items():
-                (Path(folder) / name).write_text(content, encoding="utf-8")
-            yield load_gguf(file), Path(folder), path.stem
+            if tokenizer is None:
+                for name, content in tokenizer_files(file).items():
+                    (Path(folder) / name).write_text(content, encoding="utf-8")
+            yield load_gguf(file), Path(tokenizer or folder), path.stem
         return
     from hornbook.model.hf import load_checkpoint
 
     if not (path / "config.json").is_file():
         raise HornbookError(
-            f"There is no model to export at {text!r}: give a checkpoint folder (with config.json), a .gguf "
-            "or smollm2."
+            f"There is no model at {text!r}: give a checkpoint folder (with config.json), a .gguf or smollm2."
         )
     model, name = load_checkpoint(path), path.resolve().name
     if name in _SAYS_NOTHING:
         name = f"hornbook-{max(1, round(model.config.parameters() / 1e6))}m"
-    yield model, path, name
+    yield model, Path(tokenizer or path), name
 
 
 def _name_stops(model: Decoder, tokenizer: Tokenizer) -> None:
@@ -129,27 +148,40 @@ def _name_stops(model: Decoder, tokenizer: Tokenizer) -> None:
     model.config = replace(model.config, eos_ids=tuple(dict.fromkeys(stops)))
 
 
-def _write_folder(model: Decoder, tokenizer: Tokenizer, folder: Path, readme: str) -> None:
-    """The folder under its final name only when everything is in it."""
+def write_folder(
+    model: Decoder,
+    tokenizer: Tokenizer,
+    folder: Path,
+    *,
+    readme: str | None = None,
+    dtype: "torch.dtype | None" = None,
+    verify: Callable[[Path], None] = lambda made: None,
+) -> None:
+    """A checkpoint folder with its tokenizer, under its final name only when `verify` has read it."""
     from hornbook.model.hf import save_checkpoint
 
     making = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(making, ignore_errors=True)
-    tokenizer.save(making)
-    settings = {**tokenizer.config, "model_max_length": model.config.max_position}
-    write_json(making / "tokenizer_config.json", settings)
-    if tokenizer.chat_template:
-        write_atomic(making / "chat_template.jinja", tokenizer.chat_template)
-    write_atomic(making / "README.md", readme)
-    save_checkpoint(model, making)
-    if folder.exists():
-        _refuse_other(folder)
-        shutil.rmtree(folder)
-    making.rename(folder)
+    try:
+        tokenizer.save(making)
+        settings = {**tokenizer.config, "model_max_length": model.config.max_position}
+        write_json(making / "tokenizer_config.json", settings)
+        if tokenizer.chat_template:
+            write_atomic(making / "chat_template.jinja", tokenizer.chat_template)
+        if readme is not None:
+            write_atomic(making / "README.md", readme)
+        save_checkpoint(model, making, dtype=dtype)
+        verify(making)
+        if folder.exists():
+            refuse_other(folder)
+            shutil.rmtree(folder)
+        making.rename(folder)
+    finally:
+        shutil.rmtree(making, ignore_errors=True)
 
 
-def _refuse_other(folder: Path) -> None:
-    """An export may replace an earlier export, nothing else."""
+def refuse_other(folder: Path) -> None:
+    """A model may replace an earlier model, nothing else."""
     if not (folder / "config.json").is_file() and any(folder.iterdir()):
         raise HornbookError(
             f"{folder} holds something that is no model; it is left alone. Choose another folder with --out."
