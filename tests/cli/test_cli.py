@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from command_line import call
 
 from hornbook.cli import main
 
@@ -100,3 +101,20 @@ def test_data_commands_on_a_small_corpus(capsys, tmp_path):
         main(["data", "stats", str(tmp_path / "nowhere")])
     assert stop.value.code == 1
     assert "nowhere" in capsys.readouterr().err
+
+
+def test_a_parametrization_holds_for_every_stage_of_training(tmp_path):
+    code, out, _ = call(
+        *("run", "phi", "--show", "--home", tmp_path, "--parametrization", "completep", "--base-width=96")
+    )
+    assert code == 0
+    stages = [line.split() for line in out.splitlines() if "train.parametrization" in line]
+    assert [value for _, value in stages] == ["completep"] * 4
+    widths = [line.split()[1] for line in out.splitlines() if "train.base-width" in line]
+    assert widths == ["96"] * 4
+
+
+def test_a_parametrization_is_refused_by_a_recipe_that_trains_nothing(tmp_path):
+    code, _, err = call("run", "cntk", "--show", "--home", tmp_path, "--parametrization", "mup")
+    assert code == 1
+    assert "trains no model with the Trainer" in err

@@ -52,6 +52,8 @@ usage: hornbook run RECIPE [--scale smoke|quick|gpu|paper] [--show] [--home FOLD
 Run a recipe: a name from `hornbook papers`, or a file of yours (./my_recipe.py).
 --show prints the resolved settings and the plan (time, memory, disk) and does nothing.
 Any setting of the recipe is a flag; `hornbook run RECIPE --help` lists them.
+--parametrization NAME (standard, mup, depth_mup, completep) holds for every stage of training: learning rates
+follow the model's width and depth.
 """
 
 
@@ -60,7 +62,31 @@ def _settings(recipe: "Recipe", default: Any, flags: list[str]) -> Any:
         return default
     import tyro
 
-    return tyro.cli(type(default), default=default, args=flags, prog=f"hornbook run {recipe.name}")
+    spread = _spread(default, flags)
+    return tyro.cli(type(default), default=default, args=spread, prog=f"hornbook run {recipe.name}")
+
+
+_SPREAD = ("parametrization", "base-width", "base-depth")
+
+
+def _spread(default: Any, flags: list[str]) -> list[str]:
+    """`--parametrization NAME` (and the base sizes), said once, for every stage of training that has it."""
+    known = [name for name, _ in _flags(default)]
+    out: list[str] = []
+    rest = iter(flags)
+    for flag in rest:
+        name, equals, value = flag.removeprefix("--").partition("=")
+        name = name.replace("_", "-")
+        if not flag.startswith("--") or name not in _SPREAD or name in known:
+            out.append(flag)
+            continue
+        places = [place for place in known if place.endswith(f".{name}")]
+        if not places:
+            raise HornbookError(f"--{name}: this recipe trains no model with the Trainer, so nothing has it.")
+        given = [value] if equals else [next(rest, "")]
+        for place in places:
+            out += [f"--{place}", *given]
+    return out
 
 
 def _show(recipe: "Recipe", settings: Any, args: argparse.Namespace) -> None:

@@ -36,7 +36,9 @@ class Settings:
     """Tokens of a row."""
     seed: int = 0
     train: TrainSettings = field(
-        default_factory=lambda: TrainSettings(optimizer=OptimizerSettings(kind="muon", learning_rate=5e-3))
+        default_factory=lambda: TrainSettings(
+            optimizer=OptimizerSettings(kind="muon", learning_rate=5e-3), base_width=128, base_depth=3
+        )
     )
 
 

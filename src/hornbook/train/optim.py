@@ -8,7 +8,7 @@ of directions although they multiply nothing in common.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from hornbook.train.parallel import World
+from hornbook.train.parametrization import Factors
 from hornbook.train.settings import OptimizerSettings
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
@@ -43,11 +44,16 @@ def orthogonalise(x: Tensor, *, steps: int = 5, dtype: torch.dtype = torch.bfloa
 
 @dataclass(frozen=True)
 class Matrix:
-    """One weight matrix inside a parameter: its rows `first` to `last`."""
+    """One weight matrix inside a parameter: its rows `first` to `last`.
+
+    rate, decay: factors on the learning rate and the weight decay of the run.
+    """
 
     parameter: nn.Parameter
     first: int
     last: int
+    rate: float = 1.0
+    decay: float = 1.0
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -106,9 +112,10 @@ class Muon:
             updates = self._orthogonal(live)
             for matrix, update in zip(live, updates, strict=True):
                 weight = matrix.parameter[matrix.first : matrix.last]
+                rate = learning_rate * matrix.rate
                 if self.weight_decay:
-                    weight.mul_(1 - learning_rate * self.weight_decay)
-                weight.add_(update, alpha=-learning_rate * self.factor(*shape))
+                    weight.mul_(1 - rate * matrix.decay * self.weight_decay)
+                weight.add_(update, alpha=-rate * self.factor(*shape))
 
     def _orthogonal(self, matrices: list[Matrix]) -> Tensor:
         share = -(-len(matrices) // self.world.size)
@@ -137,8 +144,10 @@ class Optimizer:
         *,
         bf16: bool = False,
         world: World | None = None,
+        factors: Mapping[str, Factors] | None = None,
     ) -> None:
-        self.settings = settings
+        """factors: by parameter name, what a parametrization multiplies rate, epsilon and decay with."""
+        self.settings, self.factors = settings, factors or {}
         self.names = {
             parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad
         }
@@ -148,11 +157,7 @@ class Optimizer:
             "decayed": [self.names[p] for p in decayed],
             "plain": [self.names[p] for p in plain],
         }
-        adam = [
-            {"params": decayed, "weight_decay": settings.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
-        ]
-        adam = [group for group in adam if group["params"]]
+        adam = [*self._adam_groups(decayed, settings.weight_decay), *self._adam_groups(plain, 0.0)]
         self.adamw: torch.optim.AdamW | None = None
         if adam:
             self.adamw = torch.optim.AdamW(
@@ -165,7 +170,7 @@ class Optimizer:
         self.muon: Muon | None = None
         if muon:
             rows = logical_rows(model) if settings.split_fused else {}
-            matrices = [piece for p in muon for piece in _pieces(p, rows.get(self.names[p]))]
+            matrices = [piece for p in muon for piece in _pieces(p, rows.get(self.names[p]), self._row(p))]
             self.muon = Muon(
                 matrices,
                 momentum=settings.muon_momentum,
@@ -174,6 +179,27 @@ class Optimizer:
                 dtype=torch.bfloat16 if bf16 else torch.float32,
                 world=world,
             )
+
+    def _row(self, parameter: nn.Parameter) -> Factors:
+        return self.factors.get(self.names[parameter], Factors())
+
+    def _adam_groups(self, parameters: list[nn.Parameter], weight_decay: float) -> list[dict[str, Any]]:
+        """One group for all parameters that share their factors: a fused update costs by the group."""
+        shared: dict[tuple[float, float, float], list[nn.Parameter]] = defaultdict(list)
+        for parameter in parameters:
+            row = self._row(parameter)
+            shared[row.learning_rate, row.epsilon, row.weight_decay if weight_decay else 1.0].append(
+                parameter
+            )
+        return [
+            {
+                "params": group,
+                "rate": rate,
+                "eps": self.settings.epsilon * epsilon,
+                "weight_decay": weight_decay * decay,
+            }
+            for (rate, epsilon, decay), group in shared.items()
+        ]
 
     @property
     def parameters(self) -> list[nn.Parameter]:
@@ -185,7 +211,7 @@ class Optimizer:
         settings = self.settings
         if self.adamw is not None:
             for group in self.adamw.param_groups:
-                group["lr"] = settings.learning_rate * factor
+                group["lr"] = settings.learning_rate * factor * group["rate"]
             self.adamw.step()
         if self.muon is not None:
             peak = settings.muon_learning_rate
@@ -272,9 +298,9 @@ def logical_rows(model: nn.Module) -> dict[str, list[int]]:
     return rows
 
 
-def _pieces(parameter: nn.Parameter, rows: list[int] | None) -> list[Matrix]:
+def _pieces(parameter: nn.Parameter, rows: list[int] | None, row: Factors) -> list[Matrix]:
     pieces, first = [], 0
     for count in rows or [parameter.shape[0]]:
-        pieces.append(Matrix(parameter, first, first + count))
+        pieces.append(Matrix(parameter, first, first + count, row.learning_rate, row.weight_decay))
         first += count
     return pieces

@@ -3,7 +3,8 @@
 A network of width n and depth L (residual blocks) is tuned once at a base width and depth; with
 m = n / base width and k = L / base depth the table below says what must change so that the tuned numbers
 stay right. Sources: width, Yang et al. 2022 (Tensor Programs V, table 8); depth, Yang et al. 2023 (Tensor
-Programs VI, table 1 and definition 4.2); CompleteP, Dey et al. 2025 (table 1).
+Programs VI, table 1 and definition 4.2); CompleteP, Dey et al. 2025 (table 1); Muon, the spectral condition
+of Yang, Simon, Bernstein 2023 (2310.17813). `hornbook.train.scaling` applies the table to a decoder.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,9 @@ Role = Literal["input", "hidden", "output", "hidden_vector", "vector"]
 """What a parameter is to width: input (finite to wide), hidden (wide to wide, inside a residual branch),
 output (wide to finite), hidden_vector (gains and biases inside branches), vector (those outside)."""
 
-Rule = Literal["adam", "sgd"]
+Rule = Literal["adam", "sgd", "muon_rms", "muon_spectral"]
+"""The optimizer. Muon's updates are orthogonal: of fixed spectral norm ("muon_spectral") or of the root mean
+square of Adam's ("muon_rms", whose spectral norm grows with the root of the width); for hidden matrices."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +42,9 @@ class Parametrization:
     """A rule for width (muP or the standard one) and two exponents for depth.
 
     alpha: every residual branch is multiplied by k^-alpha. gamma: the effective learning rate inside
-    branches is multiplied by k^-gamma (for Adam that is its learning rate; for SGD the gradient brings
-    k^-alpha by itself, so the learning rate gets k^(alpha - gamma)). width: "mup" or "standard" (initial
-    variance 1 / fan-in, one learning rate for all).
+    branches is multiplied by k^-gamma (for Adam and Muon that is the learning rate; for SGD the gradient
+    brings k^-alpha by itself, so the learning rate gets k^(alpha - gamma)). width: "mup" or "standard"
+    (initial variance 1 / fan-in, one learning rate for all).
 
     Phases of (alpha, gamma) (TP VI, section 5): alpha < 1/2 explodes at initialisation; alpha + gamma < 1 is
     unstable in training; alpha + gamma > 1 learns nothing in the limit; on the line, alpha = 1/2 keeps
@@ -64,15 +67,15 @@ class Parametrization:
         """
         m, k = _scale("m", m), _scale("k", k)
         inside = role in ("hidden", "hidden_vector")
-        depth = k**-self.gamma if rule == "adam" else k ** (self.alpha - self.gamma)
+        depth = k ** (self.alpha - self.gamma) if rule == "sgd" else k**-self.gamma
         depth_rate = depth if inside else 1.0
         depth_epsilon = k**-self.alpha if inside else 1.0
         wide = m if self.width == "mup" else 1.0
-        # Rates by width: vectors and inputs Adam 1, SGD m; matrices Adam 1/m, SGD 1; readout with the
-        # multiplier 1/m Adam 1, SGD m. Gradients: 1/m per entry for all but the bare readout.
-        rate = {"adam": {"hidden": 1 / wide}, "sgd": {"hidden": 1.0}}[rule].get(
-            role, 1.0 if rule == "adam" else wide
-        )
+        # Rates by width: vectors and inputs Adam 1, SGD m; matrices Adam 1/m, SGD 1, Muon 1 (spectral) or
+        # m^-1/2 (rms); readout with the multiplier 1/m Adam 1, SGD m. Gradients: 1/m per entry for all but
+        # the bare readout.
+        matrix = {"adam": 1 / wide, "sgd": 1.0, "muon_rms": wide**-0.5, "muon_spectral": 1.0}
+        rate = matrix[rule] if role == "hidden" else (wide if rule == "sgd" else 1.0)
         narrows = role == "hidden" or (role == "output" and self.width == "standard")
         learning_rate = rate * depth_rate
         return Factors(

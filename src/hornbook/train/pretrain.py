@@ -146,9 +146,14 @@ def raise_model(
 
     from hornbook.model.decoder import Decoder
     from hornbook.train.objectives import next_token
+    from hornbook.train.scaling import scale_initial_values
 
     torch.manual_seed(seed)
-    decoder = start if start is not None else Decoder(model)
+    if start is None:
+        decoder = Decoder(model)
+        scale_initial_values(decoder, settings)
+    else:
+        decoder = start
     held_out = open_validation(validation, tokenizer, phases[-1]) if validation else None
     trainer = Trainer(
         decoder,

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from hornbook.errors import HornbookError
+from hornbook.train.parametrization import find_parametrization
 from hornbook.train.schedule import Schedule
 
 
@@ -101,6 +102,9 @@ class TrainSettings:
                       the result, depends on it.
     accumulate:       loader batches per optimizer step.
     gradient_clip:    largest gradient norm; 0 leaves gradients alone.
+    parametrization:  how initial values and learning rates follow the model's size: "standard" (they do not),
+                      "mup", "depth_mup", "completep", "branch_only" (see `hornbook.train.parametrization`).
+    base_width, base_depth: hidden size and layers of the model that the rates here were tuned on.
     precision:        "auto" takes bf16 compute with fp32 master weights where the processor has bf16
                       instructions (or CUDA), else fp32.
     compile:          "auto" compiles when there is a compiler and the run is long enough to win it back.
@@ -121,6 +125,9 @@ class TrainSettings:
     micro_rows: int | None = None
     accumulate: int = 1
     gradient_clip: float = 1.0
+    parametrization: str = "standard"
+    base_width: int = 0
+    base_depth: int = 0
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     compile: Literal["auto", "off", "on"] = "auto"
     checkpoint_seconds: float = 120.0
@@ -149,14 +156,25 @@ class TrainSettings:
             "evaluate_steps",
             "processes",
             "threads",
+            "base_width",
+            "base_depth",
         ):
             if getattr(self, name) < 0:
                 raise HornbookError(f"{name} is {getattr(self, name)}; it must be 0 or more.")
         _positive("spike_deviations", self.spike_deviations)
+        find_parametrization(self.parametrization)
+        if self.parametrization != "standard" and not (self.base_width and self.base_depth):
+            raise HornbookError(
+                f"parametrization is {self.parametrization!r} with base_width {self.base_width} and "
+                f"base_depth {self.base_depth}; give the hidden size and the layers of the model that "
+                "the learning rate was tuned on."
+            )
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the numbers: a resumed run must agree in all of them."""
         free = {"checkpoint_seconds", "checkpoint_steps", "evaluate_steps", "processes", "threads"}
+        if self.parametrization == "standard":
+            free |= {"parametrization", "base_width", "base_depth"}
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 

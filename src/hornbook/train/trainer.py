@@ -28,6 +28,7 @@ from hornbook.train.objectives import Objective
 from hornbook.train.optim import Optimizer
 from hornbook.train.parallel import World, current_world, fork_ranks, forking_works
 from hornbook.train.precision import autocast, compute_dtype, keep_freed_memory
+from hornbook.train.scaling import optimizer_factors
 from hornbook.train.settings import Phase, TrainSettings, differences
 from hornbook.train.validation import Validation, bits_per_byte
 
@@ -221,6 +222,7 @@ class Trainer:
             settings.optimizer,
             bf16=self.dtype == torch.bfloat16,
             world=self.world,
+            factors=optimizer_factors(self.model, settings),
         )
         self.guard = SpikeGuard(
             enabled=settings.spike_guard,

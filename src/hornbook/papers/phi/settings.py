@@ -9,9 +9,14 @@ from hornbook.train.pretrain import PhasePlan
 from hornbook.train.schedule import Schedule
 from hornbook.train.settings import OptimizerSettings, TrainSettings
 
+WIDTH, DEPTH = 192, 4
+"""Hidden size and layers that the rates below were tuned on: what `--parametrization` scales from."""
 
-def _muon(learning_rate: float, *, decay: float) -> TrainSettings:
+
+def _muon(learning_rate: float, *, decay: float, width: int = WIDTH, depth: int = DEPTH) -> TrainSettings:
     return TrainSettings(
+        base_width=width,
+        base_depth=depth,
         optimizer=OptimizerSettings(kind="muon", learning_rate=learning_rate),
         schedule=Schedule(kind="wsd", warmup=0.03, decay=decay),
         checkpoint_seconds=30,
@@ -81,6 +86,8 @@ class Settings:
         default_factory=lambda: TrainSettings(
             optimizer=OptimizerSettings(learning_rate=3e-5, weight_decay=0.0),
             schedule=Schedule(kind="cosine", warmup=0.1, final=0.0),
+            base_width=WIDTH,
+            base_depth=DEPTH,
         )
     )
 
@@ -91,7 +98,7 @@ class Settings:
     probe_seeds: Sequence[int] = (0, 1, 2)
     probe_items: int = 100
     probe_workers: int = 2
-    probe_train: TrainSettings = field(default_factory=lambda: _muon(5e-3, decay=0.3))
+    probe_train: TrainSettings = field(default_factory=lambda: _muon(5e-3, decay=0.3, width=128, depth=3))
 
     items: int = 200
     """Held-out items of an evaluation."""
