@@ -9,13 +9,14 @@ import shutil
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hornbook import __version__
 from hornbook.errors import HornbookError
 from hornbook.lab import files
+from hornbook.lab.live import Live
 from hornbook.lab.memory import Meter, is_out_of_memory
 from hornbook.lab.step import STEP_FILE, Step, StepContext
 
@@ -124,6 +125,7 @@ def execute(
     run_metrics: Path | None,
     say: Callable[[str], None],
     quiet: bool,
+    live: Live | None = None,
 ) -> dict[str, Any]:
     """Calls `step` in `<final>.partial`, then renames that folder to `final`; returns its record.
 
@@ -147,7 +149,7 @@ def execute(
     )
     meter = Meter(beat=lambda meter: _note_attempt(partial, before, meter))
     try:
-        with meter:
+        with meter, live.making(context) if live is not None else nullcontext():
             try:
                 facts = step.function(context, **inputs)
             finally:

@@ -18,6 +18,7 @@ from hornbook.lab import files
 from hornbook.lab.claim import Claim
 from hornbook.lab.execute import DamagedArtifact, execute, locked, partial_folder, read_record, set_aside
 from hornbook.lab.history import CLAIMS_FILE, RUN_FILE
+from hornbook.lab.live import Live
 from hornbook.lab.plan import Plan, PlannedStep, make_plan
 from hornbook.lab.progress import say
 from hornbook.lab.ranks import rank, wait_for_rank_0
@@ -79,8 +80,10 @@ class Run:
         self._origins: dict[str, str] = {}
         self._report: Report | None = None
         self._started = datetime.datetime.now(datetime.UTC)
+        self._live: Live | None = None
         if not planning and rank() == 0:
             self._make_folders()
+            self._live = Live(self.folder)
 
     def _make_folders(self) -> None:
         try:
@@ -141,6 +144,8 @@ class Run:
             self.say(f"{step.name}: done before (saves {files.human_seconds(record.get('seconds', 0))})")
         artifact = Artifact(path=final, key=key, step=step.name, inputs=forms, record=record)
         self.steps.append(DoneStep(artifact=artifact, cached=cached, makes=step.makes))
+        if self._live is not None:
+            self._live.done(name=step.name, key=key, seconds=artifact.seconds, cached=cached)
         return artifact
 
     def _make(
@@ -155,6 +160,7 @@ class Run:
             run_metrics=self.folder / METRICS_FILE,
             say=self.say,
             quiet=self.quiet,
+            live=self._live,
         )
         self.say(
             f"{step.name}: finished in {files.human_seconds(record['seconds'])}, peak memory "
@@ -274,6 +280,8 @@ class Run:
         )
         path = complete_report(self.report, self.claims, data).write(self.folder)
         files.write_json(self.folder / RUN_FILE, data)  # last: a run with this file is whole
+        if self._live is not None:
+            self._live.finish()
         self.say(f"Report: {path}")
         return path
 

@@ -145,6 +145,21 @@ class StepContext:
         if not self._quiet:
             say(f"{self.name}: {sentence}")
 
+    def progress_now(self) -> list[dict[str, Any]]:
+        """Every progress of this step as plain data: label, done, total, unit, rate, eta_seconds, numbers."""
+        return [
+            {
+                "label": progress.label,
+                "done": progress.done,
+                "total": progress.total,
+                "unit": progress.unit,
+                "rate": progress.rate,
+                "eta_seconds": progress.eta_seconds,
+                "numbers": dict(progress.numbers),
+            }
+            for progress in tuple(self._open)
+        ]
+
     def close(self) -> None:
         """Ends every progress line still open."""
         while self._open:
