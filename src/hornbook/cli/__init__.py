@@ -14,12 +14,14 @@ from typing import Any
 from hornbook import __version__
 from hornbook.cli import corpora, machine, models, recipes
 from hornbook.cli import plan as plans
+from hornbook.cli import studio as studios
 from hornbook.errors import HornbookError
 
 _EPILOG = """\
 first steps:
   hornbook run phi --scale quick      raise a small model from nothing (about ten minutes)
   hornbook chat                       talk to the newest model
+  hornbook studio                     the same, and more, in your browser
   hornbook papers                     the recipes, their claims, what was last measured
 """
 
@@ -113,6 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--max-tokens", type=int, default=200, help="longest answer, in tokens (default: 200)")
     sub.add_argument("--seed", type=int, help="the same seed gives the same answer")
     sub.add_argument("--speed", action="store_true", help="say after each answer how fast it came")
+    home(sub)
+
+    sub = command("studio", studios.studio, "Web pages on this machine: run, look, chat, annotate, export.")
+    studios.add_arguments(sub)
     home(sub)
 
     sub = command("data", corpora.data, "Look at corpora: ls, show, stats, diff.")

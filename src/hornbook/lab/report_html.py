@@ -45,6 +45,11 @@ def render(report: Mapping[str, Any]) -> str:
     return "<!doctype html>\n" + tag("html", head, body, lang="en") + "\n"
 
 
+def render_blocks(blocks: Sequence[Block]) -> Html:
+    """Blocks alone, for a page that brings `report.css` itself."""
+    return _sections(blocks)
+
+
 def _contents(blocks: Sequence[Block]) -> Html | None:
     titles = [block["title"] for block in blocks if block["kind"] == "section"]
     if len(titles) < 3:
