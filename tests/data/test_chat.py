@@ -71,6 +71,17 @@ def test_exact_phi3_text():
     assert template.render(talk).startswith("<|user|>")
 
 
+def test_exact_phi3_small_and_phi4_mini_text():
+    talk = [{"role": "user", "content": "U"}]
+    small = ChatTemplate("phi3_small")
+    assert small.render(talk, True) == "<|endoftext|><|user|>\nU<|end|>\n<|assistant|>\n"
+    mini = ChatTemplate("phi4_mini")
+    assert mini.render(talk, True) == "<|user|>U<|end|><|assistant|>"
+    assert mini.render([{"role": "system", "content": "S"}, *talk]) == (
+        "<|system|>S<|end|><|user|>U<|end|><|endoftext|>"
+    )
+
+
 def test_exact_phi4_and_chatml_text():
     talk = [{"role": "user", "content": "U"}]
     assert ChatTemplate("phi4").render(talk, True) == (
@@ -94,7 +105,7 @@ def test_the_stop_token_is_trained_and_the_user_never(tokenizers, name, talk):
     said = [m["content"] + template.stop for m in talk if m["role"] == "assistant"]
     assert learned == "".join(said)
     stops = [m for i, m in zip(ids, mask) if i == tokenizer.special(template.stop)]
-    roles = [m["role"] for m in talk if m["content"] or name != "phi3" or m["role"] != "system"]
+    roles = [m["role"] for m in talk if m["content"] or not name.startswith("phi3") or m["role"] != "system"]
     assert stops == [int(role == "assistant") for role in roles]
 
 
@@ -130,7 +141,7 @@ def test_wrong_conversations_are_named(tokenizers):
         template.render([{"role": "user"}])
     with pytest.raises(HornbookError, match="at least one"):
         template.render([])
-    with pytest.raises(HornbookError, match="Choose one of chatml, phi3, phi4"):
+    with pytest.raises(HornbookError, match="Choose one of chatml, phi3, phi3_small, phi4, phi4_mini"):
         ChatTemplate("alpaca")
     with pytest.raises(HornbookError, match=r"no special token <\|im_start\|>"):
         ChatTemplate("phi4").encode(tokenizers["phi3"][0], [{"role": "user", "content": "x"}])

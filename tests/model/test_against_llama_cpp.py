@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from dataclasses import replace
 
 import pytest
 import torch
@@ -166,20 +167,20 @@ def test_every_kind_runs_with_near_probabilities(tmp_path, tokenizer_folder, dec
     assert nearest(greedy(model, 4, follow=theirs[0]), theirs) < 0.25
 
 
-def test_llama_cpp_tokenizes_and_renders_as_we_do(tmp_path, tokenizer_folder, decisive):
-    save_gguf(decisive(CONFIGS["phi3"]), tokenizer_folder, tmp_path / "m.gguf", "F16")
+@pytest.mark.parametrize("kind", ["smollm", "gpt-2", "dbrx", "gpt-4o", "sentencepiece"])
+def test_llama_cpp_tokenizes_and_renders_as_we_do(tmp_path, tokenizer_folders, decisive, kind):
+    model = decisive(replace(CONFIGS["phi3"], vocab_size=600))
+    save_gguf(model, tokenizer_folders[kind], tmp_path / "m.gguf", "F16")
     server = serve(tmp_path / "m.gguf")
 
-    tokenizer = Tokenizer.load(tokenizer_folder)
-    for text in ("def f(x):\n\treturn 1234", "  two  spaces \n\n\n", "it's né 日本 3.14159", "a <|user|> b"):
-        theirs = post(server, "/tokenize", {"content": text, "add_special": False, "parse_special": True})[
-            "tokens"
-        ]
-        assert theirs == tokenizer.encode(text, specials=True), text
-        theirs = post(server, "/tokenize", {"content": text, "add_special": False, "parse_special": False})[
-            "tokens"
-        ]
-        assert theirs == tokenizer.encode(text), text
+    tokenizer = Tokenizer.load(tokenizer_folders[kind])
+    special = next(iter(tokenizer.template.specials))
+    texts = ("def f(x):\n\treturn 1234", "  two  spaces \n\n\n", "it's né 日本 3.14159", f"a {special} b")
+    for text in (*texts, "don't WE'LL  helloWorld ▁ 🎈\r\n   x", "", " leading"):
+        for specials in (True, False):
+            request = {"content": text, "add_special": False, "parse_special": specials}
+            theirs = post(server, "/tokenize", request)["tokens"]
+            assert theirs == tokenizer.encode(text, specials=specials), text
     messages = [{"role": "user", "content": "Hi\nthere"}, {"role": "assistant", "content": "Yes"}]
     messages = [{"role": "system", "content": "Be brief."}, *messages, {"role": "user", "content": "Why?"}]
     theirs = post(server, "/apply-template", {"messages": messages})["prompt"]

@@ -267,6 +267,57 @@ def test_tokenizer_and_template_travel_inside(tmp_path, tokenizer_folder, decisi
     assert again.vocab_size == ours.vocab_size
 
 
+TOKENIZERS = ("smollm", "gpt-2", "dbrx", "gpt-4o", "sentencepiece")
+TEXTS = (
+    "def f(x):\n    return 1234 + 'né' <|user|>\n\n\tclass",
+    "don't WE'LL 3.14159  helloWorld ▁ 日本 🎈\r\n   x",
+    " leading",
+)
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_every_kind_of_tokenizer_comes_back_from_its_file(tmp_path, tokenizer_folders, decisive, name):
+    path, ours = tmp_path / "a.gguf", Tokenizer.load(tokenizer_folders[name])
+    save_gguf(decisive(ModelConfig(**(BASE | {"vocab_size": 600}))), tokenizer_folders[name], path, "F16")
+    file = GGUFFile(path)
+    kind = "llama" if name == "sentencepiece" else "gpt2"
+    assert file.get("tokenizer.ggml.model") == kind
+    assert file.get("tokenizer.ggml.pre") == {"llama": "default"}.get(kind, name)
+    for filename, text in tokenizer_files(file).items():
+        (tmp_path / filename).write_text(text)
+    again = Tokenizer.load(tmp_path)
+    assert again.specials == ours.specials
+    assert again.template.name == ours.template.name
+    assert again.vocab_size == ours.vocab_size
+    for text in TEXTS:
+        ids = again.encode(text)
+        assert ids == ours.encode(text)
+        assert again.encode(text, specials=True) == ours.encode(text, specials=True)
+        assert again.decode(ids) == ours.decode(ids)
+        spelled = b"".join(again.token_bytes(i) for i in ids).decode()
+        assert spelled == (" " if kind == "llama" else "") + text.replace(
+            "▁", " " if kind == "llama" else "▁"
+        )
+    save_gguf(load_gguf(path), tmp_path, tmp_path / "b.gguf", "F16")
+    assert path.read_bytes() == (tmp_path / "b.gguf").read_bytes()
+
+
+def test_vocabularies_that_scores_cannot_say_are_refused(tmp_path, tokenizer_folders, decisive):
+    content = json.loads((tokenizer_folders["sentencepiece"] / "tokenizer.json").read_text())
+    model = decisive(ModelConfig(**(BASE | {"vocab_size": 600})))
+    made = ["".join(merge) for merge in content["model"]["merges"]]
+    several = next(n for n, token in enumerate(made) if made.count(token) > 1)
+    changed = json.loads(json.dumps(content))
+    del changed["model"]["merges"][several]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(changed))
+    with pytest.raises(HornbookError, match="makes 1 joins of tokens to a token by no merge"):
+        save_gguf(model, tmp_path, tmp_path / "x.gguf", "F16")
+    content["pre_tokenizer"] = {"type": "Whitespace"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(HornbookError, match="prepares text in a way"):
+        save_gguf(model, tmp_path, tmp_path / "x.gguf", "F16")
+
+
 @pytest.mark.parametrize("keep", [10, 30, 500, 5000, 0.6, -1])
 def test_truncated_file(tmp_path, tokenizer_folder, decisive, keep):
     path = tmp_path / "a.gguf"

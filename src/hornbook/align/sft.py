@@ -84,7 +84,7 @@ def finetune(
             a row of chat on the answers alone, so a share of rows is less than the share of the loss.
         settings: optimizer, schedule, precision.
         validation: sources measured when a phase ends: bits per byte of the answers.
-        template: "phi3", "phi4" or "chatml"; None takes the tokenizer's own.
+        template: one of `ChatTemplate.names()`; None takes the tokenizer's own.
         lora: train adapters alone; they lie in `artifact / "adapter"` as `peft` loads them, and the
             checkpoint has them merged.
         seed: of the order of the data, and of the adapters.

@@ -1,11 +1,12 @@
 """Chat templates of the phi family: as text, as Jinja, and as token ids with a mask for learning.
 
 Sources: phi-3 technical report (arXiv 2404.14219) section 2 for `phi3`; phi-4 technical report (arXiv
-2412.08905) section 4 for `phi4`; `chatml` is the form with newlines that SmolLM2 and many others use.
+2412.08905) section 4 for `phi4`; `phi3_small` begins with the end-of-text token, `phi4_mini` has no newlines
+(their published tokenizer files); `chatml` is the form with newlines that SmolLM2 and many others use.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from hornbook.errors import HornbookError
@@ -25,6 +26,7 @@ class _Form:
     after: str  # plain text between turns
     final: str | None  # special token that closes a conversation without a generation prompt
     skip_empty_system: bool
+    begin: str | None = None  # a special token before the first turn
 
 
 _PHI3 = _Form(
@@ -33,6 +35,10 @@ _PHI3 = _Form(
     after="\n",
     final="<|endoftext|>",
     skip_empty_system=True,
+)
+_PHI3_SMALL = replace(_PHI3, begin="<|endoftext|>")
+_PHI4_MINI = replace(
+    _PHI3, head={role: (f"<|{role}|>",) for role in ROLES}, after="", skip_empty_system=False
 )
 _PHI4 = _Form(
     head={role: ("<|im_start|>", role, "<|im_sep|>") for role in ROLES},
@@ -49,7 +55,13 @@ _CHATML = _Form(
     skip_empty_system=False,
 )
 
-_FORMS = {"phi3": _PHI3, "phi4": _PHI4, "chatml": _CHATML}
+_FORMS = {
+    "phi3": _PHI3,
+    "phi3_small": _PHI3_SMALL,
+    "phi4": _PHI4,
+    "phi4_mini": _PHI4_MINI,
+    "chatml": _CHATML,
+}
 
 _REFUSE = (
     "{%- else -%}"
@@ -58,15 +70,26 @@ _REFUSE = (
 )
 _KNOWN = "message['role'] in ['system', 'user', 'assistant']"
 
+_PHI3_JINJA = (
+    "{%- for message in messages -%}"
+    "{%- if message['role'] == 'system' and not message['content'] -%}"
+    f"{{%- elif {_KNOWN} -%}}"
+    "{{- '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' -}}"
+    f"{_REFUSE}"
+    "{%- endfor -%}"
+    "{%- if add_generation_prompt -%}{{- '<|assistant|>\\n' -}}"
+    "{%- else -%}{{- '<|endoftext|>' -}}{%- endif -%}"
+)
 _JINJA = {
-    "phi3": (
+    "phi3": _PHI3_JINJA,
+    "phi3_small": "{{- '<|endoftext|>' -}}" + _PHI3_JINJA,
+    "phi4_mini": (
         "{%- for message in messages -%}"
-        "{%- if message['role'] == 'system' and not message['content'] -%}"
-        f"{{%- elif {_KNOWN} -%}}"
-        "{{- '<|' + message['role'] + '|>\\n' + message['content'] + '<|end|>\\n' -}}"
+        f"{{%- if {_KNOWN} -%}}"
+        "{{- '<|' + message['role'] + '|>' + message['content'] + '<|end|>' -}}"
         f"{_REFUSE}"
         "{%- endfor -%}"
-        "{%- if add_generation_prompt -%}{{- '<|assistant|>\\n' -}}"
+        "{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}"
         "{%- else -%}{{- '<|endoftext|>' -}}{%- endif -%}"
     ),
     "phi4": (
@@ -92,7 +115,7 @@ _Piece = tuple[str, bool, bool]
 
 
 class ChatTemplate:
-    """One way to write a conversation. `ChatTemplate("phi3")`, `"phi4"` or `"chatml"`.
+    """One way to write a conversation: `ChatTemplate("phi3")`, or another of `ChatTemplate.names()`.
 
     Attributes:
         name: as given.
@@ -161,6 +184,8 @@ class ChatTemplate:
         form = self._form
         if not messages:
             raise HornbookError("A conversation needs at least one message.")
+        if form.begin is not None:
+            yield form.begin, True, False
         for number, message in enumerate(messages):
             role, content = message.get("role"), message.get("content")
             if role not in ROLES:

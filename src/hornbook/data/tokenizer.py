@@ -13,6 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from hornbook.data.chat import ChatTemplate
+from hornbook.data.tiktoken import CHARACTER_OF, folder_backend
 from hornbook.errors import HornbookError
 
 SPECIALS = ("<|endoftext|>", "<|system|>", "<|user|>", "<|assistant|>", "<|end|>")
@@ -107,12 +108,18 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Tokenizer":
-        """Load a folder with `tokenizer.json` (ours or any byte-level one), or that file itself."""
+        """Load a folder with `tokenizer.json` (ours or anyone's), or that file itself.
+
+        A folder without it may have a rank file of the tiktoken type (phi-3-small): `data/tiktoken.py`.
+        """
         from tokenizers import Tokenizer as Backend
 
         path = Path(folder)
         file = path if path.is_file() else path / _FILE
         if not file.is_file():
+            ranked = folder_backend(path, _read_config(path)) if path.is_dir() else None
+            if ranked is not None:
+                return cls(*ranked)
             raise HornbookError(f"There is no tokeniser at {path}: {_FILE} is missing.")
         try:
             backend = Backend.from_file(str(file))
@@ -176,13 +183,19 @@ class Tokenizer:
         raise HornbookError("This tokeniser names no end-of-text token (eos_token in tokenizer_config.json).")
 
     def token_bytes(self, index: int) -> bytes:
-        """The bytes token `index` stands for (byte-level vocabularies; special tokens give their name)."""
+        """The bytes token `index` stands for; special tokens give their name."""
         piece = self._backend.id_to_token(index)
         if piece is None:
             raise HornbookError(f"Token id {index} is outside the vocabulary of {self.vocab_size}.")
-        if piece in self.specials or any(c not in _byte_of() for c in piece):
+        if piece in self.specials:
             return str(piece).encode()
-        return bytes(_byte_of()[c] for c in piece)
+        if self._spaces_are_shown:
+            if len(piece) == 6 and piece.startswith("<0x"):
+                return bytes([int(piece[3:5], 16)])
+            return str(piece).replace("\u2581", " ").encode()
+        if any(c not in _BYTE_OF for c in piece):
+            return str(piece).encode()
+        return bytes(_BYTE_OF[c] for c in piece)
 
     def bytes_per_token(self, texts: Sequence[str]) -> float:
         """UTF-8 bytes a token stands for on average over `texts`; 0.0 when there is no token."""
@@ -201,6 +214,11 @@ class Tokenizer:
         _write(folder / "special_tokens_map.json", json.dumps(names, indent=2, ensure_ascii=False))
         _write(folder / _CONFIG, json.dumps(self.config, indent=2, ensure_ascii=False))
         _write(folder / _FILE, self._backend.to_str(pretty=True))
+
+    @cached_property
+    def _spaces_are_shown(self) -> bool:
+        """Whether tokens spell spaces as U+2581 and unknown bytes as <0x..>: SentencePiece's vocabularies."""
+        return bool(json.loads(self._backend.to_str())["model"].get("byte_fallback"))
 
     @cached_property
     def _with_specials(self) -> Any:
@@ -290,14 +308,4 @@ def _not_text(text: object) -> str:
     )
 
 
-_BYTE_OF: dict[str, int] = {}
-
-
-def _byte_of() -> dict[str, int]:
-    """The printable character byte-level BPE writes for each byte (GPT-2's table), inverted."""
-    if not _BYTE_OF:
-        shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-        hidden = [b for b in range(_BYTES) if b not in set(shown)]
-        _BYTE_OF.update({chr(b): b for b in shown})
-        _BYTE_OF.update({chr(_BYTES + i): b for i, b in enumerate(hidden)})
-    return _BYTE_OF
+_BYTE_OF = {shown: byte for byte, shown in CHARACTER_OF.items()}

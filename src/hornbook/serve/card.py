@@ -43,7 +43,7 @@ def model_card(config: ModelConfig, tokenizer: Tokenizer, name: str, files: Sequ
         "architecture": f"{config.family}, {config.layers} layers, width {config.hidden_size}, {heads}",
         "parameters": f"{config.parameters():,}",
         "context": f"{config.max_position:,} tokens",
-        "vocabulary": f"{tokenizer.vocab_size:,} byte-level BPE tokens",
+        "vocabulary": f"{tokenizer.vocab_size:,} BPE tokens",
         "chat template": _template_name(tokenizer),
     }
     parts = [
