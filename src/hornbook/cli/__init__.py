@@ -159,6 +159,23 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--name", help="of the files (default: the folder's name)")
     home(sub)
 
+    sub = command("serve", models.serve, "Serve a model to OpenAI-compatible clients.")
+    sub.add_argument("model", nargs="?", help=models.EXPORT_HELP)
+    sub.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
+    sub.add_argument(
+        "--host", default="127.0.0.1", help="address; beyond loopback HORNBOOK_TOKEN must be set"
+    )
+    sub.add_argument("--name", help="what clients call the model (default: its folder's name)")
+    sub.add_argument("--weights", default="auto", help="auto, fp32, bf16, int8 or int4 (default: auto)")
+    sub.add_argument("--clients", type=int, default=64, help="answers drawn at once (default: 64)")
+    sub.add_argument("--queue", type=int, default=256, help="answers that may wait (default: 256)")
+    sub.add_argument(
+        "--max-tokens", type=int, default=512, help="of a chat answer without a limit (default: 512)"
+    )
+    sub.add_argument("--allow-host", action="append", default=[], help="another name it is called by (proxy)")
+    sub.add_argument("--allow-origin", action="append", default=[], help="a web page's origin that may call")
+    home(sub)
+
     sub = command("report", recipes.report, "Where the report of a run is.")
     sub.add_argument("recipe", nargs="?", help="of which recipe (default: the newest run)")
     sub.add_argument("--open", action="store_true", help="open it in the browser")

@@ -1,4 +1,4 @@
-"""chat, eval, import, export: one model at a time."""
+"""chat, eval, import, export, serve: one model at a time."""
 
 import argparse
 from pathlib import Path
@@ -132,3 +132,24 @@ def bring(args: argparse.Namespace) -> None:
         f"{'with' if done.has_template else 'no'} chat template"
     )
     print(f"{done.checked} tensors read back, equal bit for bit")
+
+
+def serve(args: argparse.Namespace) -> None:
+    """Serves a model to OpenAI-compatible clients."""
+    import os
+
+    from hornbook.serve.api.server import serve as run_server
+
+    run_server(
+        model_spec(args),
+        host=args.host,
+        port=args.port,
+        token=os.environ.get("HORNBOOK_TOKEN") or None,
+        name=args.name,
+        weights=args.weights,
+        max_rows=args.clients,
+        max_waiting=args.queue,
+        default_max_tokens=args.max_tokens,
+        allow_hosts=args.allow_host,
+        allow_origins=args.allow_origin,
+    )
