@@ -3,13 +3,16 @@
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from hornbook.errors import HornbookError
 from hornbook.infer.packed import Weights
 from hornbook.lm.base import LanguageModel, Message, Request, Sampling
+
+if TYPE_CHECKING:
+    from hornbook.infer.language_model import LocalModel
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells count it."""
@@ -64,13 +67,13 @@ class LocalSpeaker:
 
         self._model = open_local(spec, weights=weights, max_rows=1, say=_to_stderr)
         self._session = Session(self._model.engine)
-        tokenizer = self._model.tokenizer
-        self.continues = tokenizer.template is None and not tokenizer.chat_template
+        self.continues = continues(self._model)
         self.name = self._model.name.partition("@")[0]
         self.speed: Speed | None = None
 
     def answer(self, messages: list[Message], sampling: Sampling) -> Iterator[str]:
-        pieces, turn = self._session.stream_text(self._prompt(messages, sampling), sampling)
+        prompt = prompt_ids(self._model, messages, sampling, _to_stderr)
+        pieces, turn = self._session.stream_text(prompt, sampling)
         try:
             yield from pieces
         finally:
@@ -82,22 +85,35 @@ class LocalSpeaker:
                 drawn=len(turn.tokens),
             )
 
-    def _prompt(self, messages: list[Message], sampling: Sampling) -> list[int]:
-        """Token ids; the oldest exchanges go where they would leave no room for an answer."""
-        if self.continues:
-            tokenizer = self._model.tokenizer
-            return [tokenizer.end_of_text, *tokenizer.encode(messages[-1].content)]
-        context = self._model.engine.config.max_position
-        room = context - min(sampling.max_tokens, context // 4)
-        while True:
-            ids = self._model.chat.encode([message.as_json() for message in messages])
-            first = 1 if messages[0].role == "system" else 0
-            if len(ids) <= room or len(messages) - first < 3:
-                return ids
-            _to_stderr(
-                f"The conversation fills the context of {context} tokens; its oldest turns are forgotten."
-            )
-            del messages[first : first + 2]
+
+def prompt_ids(
+    model: "LocalModel",
+    messages: list[Message],
+    sampling: Sampling,
+    told: Callable[[str], None] = lambda sentence: None,
+) -> list[int]:
+    """Token ids of a conversation; its oldest exchanges go where they would leave no room for an answer.
+
+    They are taken out of `messages` (never the last one, nor a system message), and `told` hears of it. For a
+    model without a chat template the ids are those of the last message, which it continues.
+    """
+    tokenizer = model.tokenizer
+    if continues(model):
+        return [tokenizer.end_of_text, *tokenizer.encode(messages[-1].content)]
+    context = model.engine.config.max_position
+    room = context - min(sampling.max_tokens, context // 4)
+    while True:
+        ids = model.chat.encode([message.as_json() for message in messages])
+        first = 1 if messages[0].role == "system" else 0
+        if len(ids) <= room or len(messages) - first < 3:
+            return ids
+        told(f"The conversation fills the context of {context} tokens; its oldest turns are forgotten.")
+        del messages[first : first + 2]
+
+
+def continues(model: "LocalModel") -> bool:
+    """Whether the model was not trained on conversations and only continues text."""
+    return model.tokenizer.template is None and not model.tokenizer.chat_template
 
 
 class RemoteSpeaker:
