@@ -57,7 +57,9 @@ def test_a_question_in_other_letters_finds_its_passage():
 
 def test_the_model_is_shown_the_passages_and_then_the_question():
     found = PassageIndex([Passage(source="s", start=0, text="Ada wrote it.")]).search("who wrote it?")
-    assert with_passages("who wrote it?", found).index("Ada") < with_passages("who wrote it?", found).index("who")
+    assert with_passages("who wrote it?", found).index("Ada") < with_passages("who wrote it?", found).index(
+        "who"
+    )
     assert with_passages("alone", []) == "alone"
 
 

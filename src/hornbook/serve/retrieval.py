@@ -1,8 +1,8 @@
 """Finding the passages of a user's documents that a question is about, so that a small model can read them.
 
-A small model "cannot store too much factual knowledge"; its authors suggest a search beside it (phi-3 report,
-arXiv 2404.14219, section 6). Passages are ranked by BM25 (Robertson and Zaragoza, "The Probabilistic Relevance
-Framework", 2009, equation 3.15), which needs no model, no index on disk and no network.
+A small model has no room for many facts; the authors of phi-3 suggest a search beside it (arXiv 2404.14219,
+on the model's weaknesses). Passages are ranked by BM25 (Robertson and Zaragoza, "The Probabilistic Relevance
+Framework: BM25 and Beyond", 2009), which needs no model, no index on disk and no network.
 """
 
 import math
@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def _pieces(text: str, words: int) -> Iterable[tuple[int, int]]:
             continue
         starts = [match.start() for match in _WORD.finditer(text, left, right)]
         cuts = [left, *starts[words::words], right]
-        for begin, end in zip(cuts, cuts[1:]):
+        for begin, end in pairwise(cuts):
             while text[end - 1].isspace():
                 end -= 1
             yield begin, end
@@ -101,17 +102,17 @@ class PassageIndex:
         held_back = k1 * (1 - b + b * lengths / max(mean, 1e-9))
         self._weights: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         for word, where in places.items():
-            index, count = np.asarray(where), np.asarray(counts[word], dtype=np.float64)
+            index, times = np.asarray(where), np.asarray(counts[word], dtype=np.float64)
             rare = math.log(1 + (len(self.passages) - len(where) + 0.5) / (len(where) + 0.5))
-            self._weights[word] = index, rare * count * (k1 + 1) / (count + held_back[index])
+            self._weights[word] = index, rare * times * (k1 + 1) / (times + held_back[index])
 
     def search(self, question: str, *, most: int = 3) -> list[Found]:
         """The `most` best passages, best first; none that shares no word with the question."""
         scores = np.zeros(len(self.passages))
         for word in set(words_of(question)):
             if word in self._weights:
-                index, weight = self._weights[word]
-                scores[index] += weight
+                where, weight = self._weights[word]
+                scores[where] += weight
         order = np.argsort(-scores, kind="stable")[:most]
         return [Found(passage=self.passages[i], score=float(scores[i])) for i in order if scores[i] > 0]
 

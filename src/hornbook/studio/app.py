@@ -1,6 +1,9 @@
 """The application: every room's addresses behind one guarded door."""
 
-from collections.abc import Callable
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,21 +17,27 @@ from starlette.exceptions import HTTPException
 
 from hornbook import __version__
 from hornbook.errors import HornbookError
-from hornbook.studio import machine, pages, papers, runs
+from hornbook.studio import chat, export, machine, pages, papers, runs
+from hornbook.studio.documents import Documents
 from hornbook.studio.guard import Guard
 from hornbook.studio.jobs import Jobs
+from hornbook.studio.models import Models
+from hornbook.studio.places import Places
 from hornbook.studio.settings import StudioSettings
 
 _HERE = Path(__file__).parent
-_ROOMS = (papers, runs, machine)
+_ROOMS = (papers, runs, chat, export, machine)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Studio:
-    """What every page may use: the settings, the templates, the jobs."""
+    """What every page may use: settings, jobs, open models, places in the chat, documents, templates."""
 
     settings: StudioSettings
     jobs: Jobs
+    models: Models
+    places: Places
+    documents: Documents
     templates: Environment = field(default_factory=pages.make_environment)
 
     @property
@@ -39,10 +48,29 @@ class Studio:
 
 def create_app(settings: StudioSettings) -> FastAPI:
     """The studio as an ASGI application."""
-    app = FastAPI(
-        title="Hornbook studio", version=__version__, docs_url=None, redoc_url=None, openapi_url=None
+    studio = Studio(
+        settings=settings,
+        jobs=Jobs(settings.home),
+        models=Models(settings),
+        places=Places(settings.streams, settings.queue),
+        documents=Documents(settings.home),
     )
-    app.state.studio = Studio(settings=settings, jobs=Jobs(settings.home))
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        threading.Thread(target=papers.warm_up, name="hornbook-warm-up", daemon=True).start()
+        yield
+        await asyncio.to_thread(studio.models.close)
+
+    app = FastAPI(
+        lifespan=lifespan,
+        title="Hornbook studio",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+    )
+    app.state.studio = studio
 
     def add(method: str, path: str, handler: Callable[..., Any]) -> None:
         app.add_api_route(path, handler, methods=[method], response_model=None, include_in_schema=False)

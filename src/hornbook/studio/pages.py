@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 ROOMS = (
     ("papers", "Papers"),
     ("runs", "Runs"),
+    ("chat", "Chat"),
+    ("export", "Export"),
     ("machine", "Machine"),
 )
 """Address and name of every room, in the order of the menu."""

@@ -22,6 +22,12 @@ def _recipe(name: str) -> registry.Recipe:
     return registry.find(name)
 
 
+def warm_up() -> None:
+    """Loads every recipe, so that the first visitor does not wait for it."""
+    for name in registry.names():
+        _recipe(name)
+
+
 def papers(request: Request) -> Response:
     """Every recipe with its claims."""
     studio = studio_of(request)

@@ -16,17 +16,7 @@ from hornbook.studio import curves, pages
 from hornbook.studio.jobs import Job
 from hornbook.studio.pages import NotHere, studio_of
 
-_SHOWN_BLOCKS = (
-    "figures",
-    "samples",
-    "transcript",
-    "tokens",
-    "bars",
-    "histogram",
-    "heat_map",
-    "text",
-    "table",
-)
+_SHOWN_BLOCKS = ("figures", "samples", "transcript", "tokens")
 _REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
 )
