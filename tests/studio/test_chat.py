@@ -145,7 +145,7 @@ def test_documents_are_searched_and_the_passages_shown(address, checkpoint):
 
 
 def test_fifty_stream_at_once_the_next_waits_and_a_reader_who_leaves_frees_the_place(address, checkpoint):
-    """Load: everyone gets tokens while all run; the 51st is told its place; places come free by themselves."""
+    """Everyone gets tokens while all run; the 51st is told its place; places come free by themselves."""
     long = asked(checkpoint, max_tokens=8000)
 
     async def main():
@@ -175,7 +175,7 @@ def test_fifty_stream_at_once_the_next_waits_and_a_reader_who_leaves_frees_the_p
                 await asyncio.sleep(0.02)
             assert not any(reader.done() for reader in readers)
 
-            async def wait_in_line():
+            async def wait_in_line(log):
                 async with client.stream("POST", f"{address}/chat/stream", json=long) as answer:
                     async for name, data in events(answer):
                         log.append((name, data))
@@ -183,15 +183,14 @@ def test_fifty_stream_at_once_the_next_waits_and_a_reader_who_leaves_frees_the_p
                             return
 
             log = []
-            last = asyncio.create_task(wait_in_line())
+            last = asyncio.create_task(wait_in_line(log))
             await until(lambda now: now["waiting"] == 1)
-            impatient = [asyncio.create_task(wait_in_line()) for _ in range(1)]
+            impatient = asyncio.create_task(wait_in_line([]))
             await until(lambda now: now["waiting"] == 2)
             full = await asyncio.to_thread(all_events, address, long)
             assert full[-1][0] == "error"
             assert "wait already" in full[-1][1]["message"]
-            for task in impatient:  # leaves while waiting
-                task.cancel()
+            impatient.cancel()  # leaves while waiting
             await until(lambda now: now["waiting"] == 1)
             while not log:
                 await asyncio.sleep(0.02)
