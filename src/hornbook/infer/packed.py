@@ -150,7 +150,7 @@ class ReadyDecoder(nn.Module):
         self.dtype = torch.float32 if weights == "fp32" else torch.bfloat16
         with torch.device("meta"):
             body = Decoder(model.config)
-        body.rope = model.rope
+        body.rope, body.positions = model.rope, model.positions
         body.eval()
         for target, source in zip(body.layers, model.layers):
             self._fill(target, source)

@@ -16,6 +16,7 @@ Family = Literal["phi", "phi3", "llama", "phimoe", "phi3small", "phi3_v"]
 Norm = Literal["rmsnorm", "layernorm"]
 Activation = Literal["silu_glu", "gelu_new", "gegelu"]
 Block = Literal["sequential", "parallel"]
+Positions = Literal["rotary", "learned", "none", "tags"]
 
 GATED: tuple[Activation, ...] = ("silu_glu", "gegelu")
 EXPERTS_PER_TOKEN = 2  # SparseMixer-v2 as phi-3.5-MoE has it picks exactly two
@@ -112,6 +113,10 @@ class ModelConfig:
     `kv_heads` 0 means one per query head; `head_dim` 0 means hidden_size / heads. Lengths
     (`max_position`, `sliding_window`) are in tokens; with a window W a query sees the W latest
     tokens including itself. `rotary_fraction` of each head is rotated, the rest is position-free.
+    `positions` says how order is told (see `hornbook.model.positions`): "rotary" angles, one "learned" vector for
+    `positions` is how order is told (see `hornbook.model.positions`): "rotary" angles, a "learned" vector
+    for each of max_position places, "none" (the causal mask alone), or random "tags" of `tag_size` numbers.
+    Hugging Face folders and GGUF files hold rotary models only.
     `residual_dropout` falls on both branches, `mlp_dropout` on the MLP's alone. `unused_ids` are rows of
     the vocabulary that stand for nothing: their logits are the lowest number of the dtype.
     """
@@ -136,6 +141,8 @@ class ModelConfig:
     mlp_bias: bool = False
     head_bias: bool = False
     tied_embeddings: bool = False
+    positions: Positions = "rotary"
+    tag_size: int = 0
     rope_theta: float = 10_000.0
     rotary_fraction: float = 1.0
     long_rope: LongRope | None = None
@@ -163,6 +170,7 @@ class ModelConfig:
             ("block", Block),
             ("norm", Norm),
             ("activation", Activation),
+            ("positions", Positions),
         ):
             _require(getattr(self, name) in get_args(choices), name, getattr(self, name), _one_of(choices))
         if self.kv_heads == 0:
@@ -194,6 +202,19 @@ class ModelConfig:
             "experts",
             self.experts,
             "0, or at least 2 with activation 'silu_glu' and no mlp_bias",
+        )
+        tags = self.positions == "tags"
+        _require(
+            (self.tag_size > 0) == tags and self.tag_size >= 0,
+            "tag_size",
+            self.tag_size,
+            "positive with positions 'tags'" if tags else f"0 with positions {self.positions!r}",
+        )
+        _require(
+            self.positions == "rotary" or self.long_rope is None,
+            "positions",
+            self.positions,
+            "'rotary' beside long_rope",
         )
         _require(0.0 <= self.input_jitter < 1.0, "input_jitter", self.input_jitter, "in [0, 1)")
         _require(self.router_jitter >= 0.0, "router_jitter", self.router_jitter, "zero or positive")
@@ -252,7 +273,8 @@ class ModelConfig:
         Per layer: (H + 2K) d h + H d h for attention, 3 h I (gated) or 2 h I for the MLP, the
         norms (h each, 2h with bias) and the biases; with experts the MLP that many times and h for
         each expert's row of the router; plus V h for the embeddings, as much again
-        for an untied head, the final norm, and what `VisionConfig.parameters` counts.
+        for an untied head, the final norm, h for each learned position or number of a tag, and what
+        `VisionConfig.parameters` counts.
         """
         h, i = self.hidden_size, self.intermediate_size
         queries, keys = self.heads * self.head_dim, self.kv_heads * self.head_dim
@@ -268,7 +290,8 @@ class ModelConfig:
             self.vocab_size if self.head_bias else 0
         )
         sight = 0 if self.vision is None else self.vision.parameters(h)
-        return self.vocab_size * h + self.layers * layer + norm + head + sight
+        places = self.max_position if self.positions == "learned" else self.tag_size
+        return self.vocab_size * h + self.layers * layer + norm + head + sight + places * h
 
     def active_parameters(self) -> int:
         """Parameters that one token meets: all of them, or two experts' share in every layer."""

@@ -11,6 +11,7 @@ from hornbook.model.cache import Cache
 from hornbook.model.config import ModelConfig
 from hornbook.model.fused import transformed
 from hornbook.model.layers import Block, Embedding, Linear, make_norm
+from hornbook.model.positions import make_positions
 from hornbook.model.rope import Rope
 from hornbook.model.vision import PictureEmbedding, Pictures
 
@@ -25,6 +26,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed_tokens = Embedding(config.vocab_size, config.hidden_size)
+        self.positions = make_positions(config)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.layers))
         self.norm = make_norm(config)
         self.lm_head = (
@@ -50,6 +52,8 @@ class Decoder(nn.Module):
             return
         std = self.config.init_std
         nn.init.normal_(self.embed_tokens.weight, std=std)
+        if self.positions is not None:
+            nn.init.normal_(self.positions.weight, std=std)
         if self.vision is not None:
             self.vision.reset_parameters(std)
         for name, module in self.named_modules():
@@ -68,6 +72,7 @@ class Decoder(nn.Module):
         document: Tensor | None = None,
         cache: Cache | None = None,
         pictures: Pictures | None = None,
+        tags: Tensor | None = None,
     ) -> Tensor:
         """Hidden states after the final norm, (batch, time, hidden).
 
@@ -75,6 +80,7 @@ class Decoder(nn.Module):
         the cache says. document: (batch, time) ids of packed documents, which then do not see each
         other; not together with a cache. cache: filled by this call with the new keys and values.
         pictures: what the negative ids of a vision model stand for (`hornbook.model.pictures` makes both).
+        tags: (batch, time, tag_size) for models with positions "tags", which draw them where none are given.
         """
         time = tokens.shape[1]
         if cache is not None:
@@ -100,12 +106,18 @@ class Decoder(nn.Module):
                     dropout=self.training and self.config.attention_dropout > 0,
                 )
         cos, sin = self._angles(tokens, position, cache)
+        if tags is not None and self.config.positions != "tags":
+            raise ValueError(f"a model with positions {self.config.positions!r} takes no tags")
         if self.vision is None:
             x = self.embed_tokens(tokens)
         else:
             x = self.vision.place(self.embed_tokens(tokens.clamp(min=0)), tokens, pictures)
         if self.config.multipliers.embedding != 1.0:
             x = x * self.config.multipliers.embedding
+        if self.positions is not None:
+            if position is None:
+                position = self._default_position(tokens, cache)
+            x = x + self.positions(tokens, position, tags).to(x.dtype)
         if self.config.embedding_dropout:
             x = F.dropout(x, self.config.embedding_dropout, self.training)
         for layer in self.layers:
@@ -125,19 +137,26 @@ class Decoder(nn.Module):
 
     def _angles(self, tokens: Tensor, position: Tensor | None, cache: Cache | None) -> tuple[Tensor, Tensor]:
         """cos and sin, broadcastable to (batch, heads, time, rotary_dim / 2)."""
+        if self.config.positions != "rotary":
+            # An angle of 0 leaves every head exactly as it is, on every path of attention.
+            return self.rope(torch.zeros(tokens.shape[1], dtype=torch.long, device=tokens.device), 1)
         length: int | Tensor = tokens.shape[1]
         if position is not None and self.config.long_rope is not None:
             length = position.max() + 1
         if cache is not None:
             length = cache.rope_length
-            if position is None:
-                position = cache.position(tokens.shape[1])
         if position is None:
-            position = torch.arange(tokens.shape[1], device=tokens.device)
+            position = self._default_position(tokens, cache)
         cos, sin = self.rope(position, length)
         if position.dim() == 2:
             return cos[:, None], sin[:, None]
         return cos, sin
+
+    def _default_position(self, tokens: Tensor, cache: Cache | None) -> Tensor:
+        """0, 1, ... or what the cache says: (time,) or (batch, time)."""
+        if cache is not None:
+            return cache.position(tokens.shape[1])
+        return torch.arange(tokens.shape[1], device=tokens.device)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log-probabilities of the next token, (..., hidden) -> (..., vocab_size)."""

@@ -226,7 +226,9 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
 
 def _check_expressible(config: ModelConfig) -> None:
     """Refuses to write a config.json that would silently mean another model."""
-    expected: dict[str, object] = {"experts": 0} if config.family != "phimoe" else {}
+    expected: dict[str, object] = {"positions": "rotary"}
+    if config.family != "phimoe":
+        expected["experts"] = 0
     if config.family != "phi3small":
         expected |= {"multipliers": Multipliers(), "block_sparse": None, "mlp_dropout": 0.0, "unused_ids": ()}
     if config.family == "phi":
