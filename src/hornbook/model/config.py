@@ -113,7 +113,6 @@ class ModelConfig:
     `kv_heads` 0 means one per query head; `head_dim` 0 means hidden_size / heads. Lengths
     (`max_position`, `sliding_window`) are in tokens; with a window W a query sees the W latest
     tokens including itself. `rotary_fraction` of each head is rotated, the rest is position-free.
-    `positions` says how order is told (see `hornbook.model.positions`): "rotary" angles, one "learned" vector for
     `positions` is how order is told (see `hornbook.model.positions`): "rotary" angles, a "learned" vector
     for each of max_position places, "none" (the causal mask alone), or random "tags" of `tag_size` numbers.
     Hugging Face folders and GGUF files hold rotary models only.

@@ -22,7 +22,9 @@ class LearnedPositions(nn.Embedding):
     def reset_parameters(self) -> None:
         """Nothing: `Decoder.reset_parameters` draws the numbers once."""
 
-    def forward(self, tokens: Tensor, position: Tensor, tags: Tensor | None) -> Tensor:
+    def forward(  # type: ignore[override]
+        self, tokens: Tensor, position: Tensor, tags: Tensor | None
+    ) -> Tensor:
         """position (batch, time) or (time,) -> vectors of that shape and the hidden size.
 
         Raises:
@@ -39,7 +41,7 @@ class LearnedPositions(nn.Embedding):
 
 
 class RandomTags(nn.Module):
-    """W r / sqrt(tag_size): r is drawn from N(0, 1) for every token of every row, W (hidden, tag_size) trained.
+    """W r / sqrt(tag_size): r is drawn from N(0, 1) for each token of each row, W (hidden, size) is trained.
 
     Tokens in a cache keep the tags they were read with: only the tokens of a call draw.
     """
