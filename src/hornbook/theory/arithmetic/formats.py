@@ -263,6 +263,7 @@ def write(problems: Problems, form: Format, *, digits: int) -> Lines:
         cell=problems.cell,
         alphabet=SIGNS,
         number="reversed" if form.endswith("reversed") else "forward",
+        fixed=padded,
     )
 
 

@@ -76,6 +76,7 @@ class Lines:
     cell: Tokens
     alphabet: Alphabet
     number: Literal["forward", "reversed"] = "forward"
+    fixed: bool = False
 
     def __len__(self) -> int:
         return len(self.tokens)
