@@ -66,6 +66,7 @@ def answers(
                 stop=lines.alphabet.end,
             )
             out[rows, :steps] = given.cpu().numpy()
+    out[np.arange(out.shape[1]) >= wanted[:, None] + spare] = lines.alphabet.end
     model.train(was_training)
     return out
 

@@ -67,7 +67,8 @@ class Lines:
 
     tokens: (n, width) uint8, each line from the left, the end token behind it. prompt: (n,) tokens before the
     answer. length: (n,) tokens in all, the end token included. cell: (n, 2) digits of the first and
-    second operand, or twice the length of a string. number: how the answer's number is written.
+    second operand, or twice the length of a string. number: how the answer's number is written. fixed:
+    all answers are equally long, so that their end says nothing.
     """
 
     tokens: Tokens
