@@ -340,6 +340,10 @@ class EndpointModel:
     def _asked(self, request: Request, mode: Mode) -> Request:
         return fenced(request) if mode == "fenced" else request
 
+    def call_key(self, request: Request) -> str:
+        """Under which key of the store the answer to a plain `request` (one without a schema) lies."""
+        return self._call_key(request, "plain")
+
     def _call_key(self, request: Request, mode: Mode) -> str:
         return call_key(
             provider="openai-compatible",

@@ -23,6 +23,7 @@ from hornbook.lab.files import write_json
 from hornbook.lab.live import process_lives, process_start
 
 JOBS_FOLDER = ".studio/jobs"
+_STOP_FILE = "stop"
 _TAIL_BYTES = 16_384
 
 # A program that a script starts in the background is told to ignore Ctrl-C, and so are its children.
@@ -65,6 +66,8 @@ class Job:
     def state(self) -> State:
         """What became of it."""
         if self.code is not None:
+            if self.code != 0 and (self.folder / _STOP_FILE).exists():
+                return "stopped"  # whatever it died of, it was asked to
             return "done" if self.code == 0 else "stopped" if self.code in (130, -2, -15, -9) else "failed"
         return "running" if process_lives(self.pid, self.process_started) else "stopped"
 
@@ -163,6 +166,8 @@ class Jobs:
     def stop(self, job: Job) -> None:
         """Asks a job to stop, as Ctrl-C does: what is done is kept."""
         if job.state == "running":
+            with suppress(OSError):
+                (job.folder / _STOP_FILE).touch()
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(job.pid, signal.SIGINT)
 

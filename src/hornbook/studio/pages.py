@@ -25,6 +25,7 @@ ROOMS = (
     ("papers", "Papers"),
     ("runs", "Runs"),
     ("chat", "Chat"),
+    ("data", "Data"),
     ("export", "Export"),
     ("machine", "Machine"),
 )

@@ -31,7 +31,7 @@ class RememberedModel:
         self, requests: Sequence[Request], *, progress: Advances | None = None
     ) -> list[Completion | Failure]:
         """One result for each request, in order; known ones cost nothing and say `cached`."""
-        keys = [self._key(request) for request in requests]
+        keys = [self.call_key(request) for request in requests]
         results: dict[int, Completion | Failure] = {}
         for number, call in enumerate(self.store.get_many(keys)):
             if call is not None:
@@ -57,5 +57,6 @@ class RememberedModel:
         """As the model itself; scores are not kept."""
         return self.model.score(pairs)
 
-    def _key(self, request: Request) -> str:
+    def call_key(self, request: Request) -> str:
+        """Under which key of the store the answer to `request` lies."""
         return call_key(provider="local", url="", model=self.identity, revision="", request=request.as_json())

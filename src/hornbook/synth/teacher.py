@@ -5,6 +5,7 @@ checker's sentence back. What still fails is kept with the reason. Every answer 
 it is read, so a session that stops, for whatever reason, asks only what is missing when it goes on.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -108,13 +109,12 @@ def write_taught(
     for at in range(0, len(assignments), batch):
         part = assignments[at : at + batch]
         first = [Message("user", item.prompt) for item in part]
-        answers = teacher.complete(
-            [Request(messages=(m,), sampling=sampling, tag=i.id, salt=i.id) for m, i in zip(first, part)]
-        )
+        asked = [Request(messages=(m,), sampling=sampling, tag=i.id, salt=i.id) for m, i in zip(first, part)]
+        answers = teacher.complete(asked)
         done: dict[int, Written] = {}
         again: list[tuple[int, str, str]] = []
         for number, (item, answer) in enumerate(zip(part, answers)):
-            outcome = _judge(item, answer)
+            outcome = _judge(item, answer, _call(teacher, asked[number]))
             if outcome.row is None and isinstance(answer, Completion):
                 again.append((number, answer.text, outcome.problem))
             done[number] = outcome
@@ -142,8 +142,8 @@ def write_taught(
         said = failed[0].message if failed else said
         if len(failed) == len(part) + len(corrections):
             raise _down(teacher, unavailable, answered, said)
-        for (number, _, _), answer in zip(again, corrections):
-            second = _judge(part[number], answer)
+        for (number, _, _), answer, request in zip(again, corrections, requests):
+            second = _judge(part[number], answer, _call(teacher, request))
             if second.row is not None or isinstance(answer, Completion):
                 done[number] = Written(
                     assignment=second.assignment,
@@ -169,8 +169,16 @@ def _down(teacher: LanguageModel, kinds: Counter[str], answered: int, said: str)
     )
 
 
-def _judge(item: Assignment, answer: Completion | Failure) -> Written:
+def _judge(item: Assignment, answer: Completion | Failure, call: str | None) -> Written:
     if isinstance(answer, Failure):
         return Written(assignment=item, row=None, problem=f"call failed: {answer.kind}")
     row, problem = item.check(answer.text)
+    if row is not None and call is not None:
+        row = {**row, "meta": json.dumps({**json.loads(row["meta"]), "call": call}, ensure_ascii=False)}
     return Written(assignment=item, row=row, problem=problem, text=answer.text)
+
+
+def _call(teacher: LanguageModel, request: Request) -> str | None:
+    """The key of the stored call that answers `request`, so that a row leads back to it."""
+    key_of = getattr(teacher, "call_key", None)
+    return None if key_of is None else str(key_of(request))
