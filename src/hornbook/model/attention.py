@@ -4,14 +4,19 @@ Which keys a query may see is decided once per forward pass (`Visible`) and shar
 """
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from hornbook.model import flex_sparse
 from hornbook.model.block_attention import Span, plan_spans
 from hornbook.model.config import BlockSparse
 from hornbook.model.sparse_attention import Stripes, is_dense, plan_stripes, sparse_mask
+
+if TYPE_CHECKING:
+    from torch.nn.attention.flex_attention import BlockMask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +29,8 @@ class Visible:
     block by block instead of by mask. window: tokens a query sees including itself, or None.
     spans: the same visibility cut into blocks for `hornbook.model.block_attention`; where they are
     given they are used, and `mask` is None because nobody needs it. stripes: the same for
-    `hornbook.model.sparse_attention`. sparse: what block-sparse layers see, where it differs.
+    `hornbook.model.sparse_attention`, flex for `hornbook.model.flex_sparse`. sparse: what block-sparse layers
+    see, where it differs.
     """
 
     mask: Tensor | None = None
@@ -33,6 +39,7 @@ class Visible:
     window: int | None = None
     spans: tuple[Span, ...] | None = None
     stripes: Stripes | None = None
+    flex: "BlockMask | None" = None
     sparse: "Visible | None" = None
 
 
@@ -86,7 +93,7 @@ def sparse_in_training(
         if is_dense(pattern, time):
             return dense
         if not dropout:
-            return replace(dense, sparse=Visible(stripes=plan_stripes(pattern, heads, time, device)))
+            return replace(dense, sparse=_sparse_rows(pattern, heads, time, device))
         place = torch.arange(time, device=device)[None]
         same: Tensor | bool = True
     else:
@@ -95,12 +102,23 @@ def sparse_in_training(
         place = same.tril(-1).sum(-1)
         if is_dense(pattern, int(place.max()) + 1):
             return dense
+        if not dropout and flex_sparse.available(document.device):
+            plan = flex_sparse.plan_flex_documents(pattern, heads, document, place)
+            return replace(dense, sparse=Visible(causal=False, flex=plan))
         same = same[:, None]
     mask = sparse_mask(pattern, heads, place, place) & same
     if document is not None:
         slot = torch.arange(time, device=device)
         mask = mask & (slot[:, None] >= slot)
     return replace(dense, sparse=Visible(mask=mask, causal=False))
+
+
+def _sparse_rows(pattern: BlockSparse, heads: int, time: int, device: torch.device | None) -> Visible:
+    """What block-sparse layers see in whole rows, for the path that is fastest on `device`."""
+    if device is not None and flex_sparse.available(device):
+        plan = flex_sparse.plan_flex(pattern, heads, time, device, backward=torch.is_grad_enabled())
+        return Visible(causal=False, flex=plan)
+    return Visible(stripes=plan_stripes(pattern, heads, time, device))
 
 
 def sparse_in_cache(
@@ -117,7 +135,7 @@ def sparse_in_cache(
     if is_dense(pattern, keys):
         return dense
     if used == 0 and padding is None:
-        return replace(dense, sparse=Visible(stripes=plan_stripes(pattern, heads, time, device)))
+        return replace(dense, sparse=_sparse_rows(pattern, heads, time, device))
     slot = torch.arange(keys, device=device)
     place = slot[None] if padding is None else slot - padding[:, None]
     mask = sparse_mask(pattern, heads, place[:, used:], place)

@@ -8,6 +8,7 @@ from hornbook.model.attention import Visible, attend
 from hornbook.model.block_attention import attend_in_blocks
 from hornbook.model.cache import Cache
 from hornbook.model.config import GATED, ModelConfig
+from hornbook.model.flex_sparse import attend_flex
 from hornbook.model.fused import add_rms_norm, rms_norm, swiglu, transformed
 from hornbook.model.moe import SparseMLP
 from hornbook.model.rope import rotate
@@ -165,6 +166,10 @@ class Attention(nn.Module):
                 projected, cos, sin, heads=heads, kv_heads=kv_heads, scale=scale, stripes=stripes
             )
             out = self.o_proj(mixed)
+            return out
+        if visible.flex is not None:
+            mixed = attend_flex(q, k, v, mask=visible.flex, scale=scale)
+            out = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, -1))
             return out
         dropout = self.dropout if self.training else 0.0
         mixed = attend(q, k, v, visible=visible, scale=scale, dropout=dropout)
