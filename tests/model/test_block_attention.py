@@ -6,10 +6,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from hornbook.model import block_attention
-from hornbook.model.block_attention import attend_in_blocks, plan_spans
+from hornbook.model import projected_attention
+from hornbook.model.block_attention import plan_spans
 from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
+from hornbook.model.projected_attention import attend_projected
 from hornbook.model.rope import rotate
 
 
@@ -53,7 +54,7 @@ def test_outputs_and_gradients_equal_the_dense_mask_reference(
 ) -> None:
     """In fp64 nothing but the order of sums may differ. `long`: probabilities are made twice."""
     if long:
-        monkeypatch.setattr(block_attention, "KEEP_LIMIT", 0)
+        monkeypatch.setattr(projected_attention, "KEEP_LIMIT", 0)
     batch, time, heads, size = 3, 75, 4, 8
     torch.manual_seed(0)
     qkv = torch.randn(batch, time, (heads + 2 * kv_heads) * size, dtype=torch.float64)
@@ -68,7 +69,7 @@ def test_outputs_and_gradients_equal_the_dense_mask_reference(
     for path in ("fast", "dense"):
         leaf = qkv.clone().requires_grad_()
         if path == "fast":
-            out = attend_in_blocks(leaf, cos, sin, heads=heads, kv_heads=kv_heads, scale=0.3, spans=spans)
+            out = attend_projected(leaf, cos, sin, heads=heads, kv_heads=kv_heads, scale=0.3, cut=spans)
         else:
             out = reference(leaf, cos, sin, heads, kv_heads, 0.3, document, window)
         (out * weight).sum().backward()
@@ -90,7 +91,7 @@ def test_bf16_is_nearly_as_close_to_the_truth_as_the_library() -> None:
         leaf = qkv.to(dtype).requires_grad_()
         if path == "fast":
             spans = plan_spans(time, document=None, window=None, dtype=dtype)
-            out = attend_in_blocks(leaf, cos, sin, heads=heads, kv_heads=heads, scale=0.125, spans=spans)
+            out = attend_projected(leaf, cos, sin, heads=heads, kv_heads=heads, scale=0.125, cut=spans)
         else:
             q, k, v = leaf.view(batch, time, 3 * heads, size).transpose(1, 2).split(heads, dim=1)
             out = (
@@ -112,7 +113,7 @@ def test_bf16_is_nearly_as_close_to_the_truth_as_the_library() -> None:
 def test_keys_of_other_documents_are_never_multiplied() -> None:
     document = torch.arange(512)[None] // 64
     spans = plan_spans(512, document=document, window=None, dtype=torch.float32, block=128)
-    assert [(span.first, span.last, span.keys) for span in spans] == [
+    assert [(span.first, span.last, span.keys) for span in spans.spans] == [
         (0, 128, 0),
         (128, 256, 128),
         (256, 384, 256),

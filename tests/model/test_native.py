@@ -7,9 +7,10 @@ import torch
 
 from hornbook.lab.machine import cxx_compiler
 from hornbook.model import fused, native
-from hornbook.model.block_attention import attend_in_blocks, plan_spans
+from hornbook.model.block_attention import plan_spans
 from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
+from hornbook.model.projected_attention import attend_projected
 from hornbook.train.loss import Head, cross_entropy_sum
 
 compiled = pytest.mark.skipif(cxx_compiler() is None, reason="the kernels need a C++ compiler")
@@ -88,7 +89,7 @@ def test_attention(dtype: torch.dtype, kind: str, threads: int) -> None:
     qkv = torch.randn(2, time, (heads + 2 * kv) * size).to(dtype)
 
     def attend(x: torch.Tensor) -> torch.Tensor:
-        return attend_in_blocks(x, angle.cos(), angle.sin(), heads=heads, kv_heads=kv, scale=0.3, spans=spans)
+        return attend_projected(x, angle.cos(), angle.sin(), heads=heads, kv_heads=kv, scale=0.3, cut=spans)
 
     close(*both(lambda: gradients(attend, qkv)), dtype)
     torch.set_num_threads(before)

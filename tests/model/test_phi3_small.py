@@ -283,7 +283,7 @@ def test_long_rows_recomputed_in_the_backward_pass_have_the_same_gradients(monke
         return [p.grad.clone() for p in decoder.parameters()]
 
     kept = gradients()
-    monkeypatch.setattr("hornbook.model.sparse_attention.KEEP_LIMIT", 0)
+    monkeypatch.setattr("hornbook.model.projected_attention.KEEP_LIMIT", 0)
     for ours, again in zip(kept, gradients(), strict=True):
         torch.testing.assert_close(ours, again)
 

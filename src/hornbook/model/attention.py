@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from hornbook.model import flex_sparse
-from hornbook.model.block_attention import Span, plan_spans
+from hornbook.model.block_attention import Spans, plan_spans
 from hornbook.model.config import BlockSparse
 from hornbook.model.sparse_attention import Stripes, is_dense, plan_stripes, sparse_mask
 
@@ -37,7 +37,7 @@ class Visible:
     causal: bool = True
     document: Tensor | None = None
     window: int | None = None
-    spans: tuple[Span, ...] | None = None
+    spans: Spans | None = None
     stripes: Stripes | None = None
     flex: "BlockMask | None" = None
     sparse: "Visible | None" = None

@@ -8,19 +8,14 @@ block. On a CPU with bf16 instructions that is about 2.5 times as fast as the li
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from hornbook.model import native
+from hornbook.model.projected_attention import FAR
 
 BLOCK = 128
-KEEP_LIMIT = (
-    1024  # longest rows whose probabilities are kept for the backward pass; longer ones make them again
-)
-_FAR = -torch.inf  # every query sees itself, so no softmax is empty; finite numbers overflow fp16
 
 
 @dataclass(frozen=True)
@@ -38,6 +33,39 @@ class Span:
     bias: Tensor
 
 
+@dataclass(frozen=True)
+class Spans:
+    """A pass cut into blocks of queries: a `Cut` of `hornbook.model.projected_attention`."""
+
+    spans: tuple[Span, ...]
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, keep: bool) -> list[Tensor]:
+        """See `Cut`."""
+        kept = []
+        for span in self.spans:
+            p = _probabilities(q, k, span, out.shape[2])
+            _join_heads(torch.bmm(p, v[:, span.keys : span.last]), out, span)
+            if keep:
+                kept.append(p)
+        return kept
+
+    def gradients(
+        self, q: Tensor, k: Tensor, v: Tensor, grad: Tensor, kept: list[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `Cut`."""
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        for number, span in enumerate(self.spans):
+            queries, keys = slice(span.first, span.last), slice(span.keys, span.last)
+            p = kept[number] if kept else _probabilities(q, k, span, grad.shape[2])
+            do = _split_heads(grad, span)
+            dv[:, keys] += torch.bmm(p.mT, do)
+            dp = torch.bmm(do, v[:, keys].mT)
+            ds = _softmax_backward(dp, p)
+            dq[:, queries] = torch.bmm(ds, k[:, keys])
+            dk[:, keys] += torch.bmm(ds.mT, q[:, queries])
+        return dq, dk, dv
+
+
 def plan_spans(
     time: int,
     *,
@@ -45,7 +73,7 @@ def plan_spans(
     window: int | None,
     dtype: torch.dtype,
     block: int = BLOCK,
-) -> tuple[Span, ...]:
+) -> Spans:
     """How the rows are cut: by causality, by document ((batch, time) ids), by window (tokens).
 
     Tokens of equal ids see each other, whatever the ids are; blocks are smallest when ids do not fall.
@@ -74,137 +102,9 @@ def plan_spans(
             seen = (slot[first:last, None] >= column) & (column >= begin[:, first:last, None])
             if document is not None:
                 seen = seen & (document[:, first:last, None] == document[:, None, keys:last])
-        bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, _FAR)
+        bias = torch.zeros(seen.shape, dtype=dtype).masked_fill_(~seen, FAR)
         spans.append(Span(first, last, keys, start, bias))
-    return tuple(spans)
-
-
-def attend_in_blocks(
-    qkv: Tensor, cos: Tensor, sin: Tensor, *, heads: int, kv_heads: int, scale: float, spans: tuple[Span, ...]
-) -> Tensor:
-    """Rotary self-attention of a fused projection.
-
-    qkv: (batch, time, (heads + 2 kv_heads) head_dim), queries first. cos, sin: fp32, broadcastable to (batch,
-    heads, time, rotary_dim / 2). Returns (batch, time, heads head_dim) in the dtype of qkv.
-    """
-    mixed: Tensor = _BlockAttention.apply(qkv, cos, sin, heads, kv_heads, scale, spans)  # type: ignore[no-untyped-call]
-    return mixed
-
-
-class _BlockAttention(torch.autograd.Function):
-    """softmax(scale R(q) R(k)^T + bias) v, with R the rotation by position."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        qkv: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        heads: int,
-        kv_heads: int,
-        scale: float,
-        spans: tuple[Span, ...],
-    ) -> Tensor:
-        batch, time, width = qkv.shape
-        size = width // (heads + 2 * kv_heads)
-        with torch.autocast("cpu", enabled=False):
-            q, k, v = split_projection(qkv, cos, sin, heads, kv_heads, scale)
-            out = torch.empty(batch, time, heads, size, dtype=qkv.dtype)
-            keep = ctx.needs_input_grad[0] and time <= KEEP_LIMIT
-            kept = []
-            for span in spans:
-                p = _probabilities(q, k, span, heads)
-                _join_heads(torch.bmm(p, v[:, span.keys : span.last]), out, span)
-                if keep:
-                    kept.append(p)
-        ctx.save_for_backward(q, k, v, cos, sin, *kept)
-        ctx.facts = heads, kv_heads, scale, spans
-        return out.view(batch, time, heads * size)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Any) -> Any:
-        q, k, v, cos, sin, *kept = ctx.saved_tensors
-        heads, kv_heads, scale, spans = ctx.facts
-        (grad,) = grads
-        batch, time, _ = grad.shape
-        size = q.shape[-1]
-        grad = grad.to(q.dtype).contiguous().view(batch, time, heads, size)
-        with torch.autocast("cpu", enabled=False):
-            dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-            for number, span in enumerate(spans):
-                queries, keys = slice(span.first, span.last), slice(span.keys, span.last)
-                p = kept[number] if kept else _probabilities(q, k, span, heads)
-                do = _split_heads(grad, span)
-                dv[:, keys] += torch.bmm(p.mT, do)
-                dp = torch.bmm(do, v[:, keys].mT)
-                ds = _softmax_backward(dp, p)
-                dq[:, queries] = torch.bmm(ds, k[:, keys])
-                dk[:, keys] += torch.bmm(ds.mT, q[:, queries])
-            dqkv = _joined_gradient(dq, dk, dv, cos, sin, batch, kv_heads, scale)
-        return dqkv.view(batch, time, -1), None, None, None, None, None, None
-
-
-def split_projection(
-    qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, kv_heads: int, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Rotated, scaled queries; rotated keys; values: contiguous (batch heads, time, size), keys repeated."""
-    batch, time, width = qkv.shape
-    size = width // (heads + 2 * kv_heads)
-    if native.available(qkv, cos, sin) and cos.dtype == sin.dtype == torch.float32:
-        q, k, v = (torch.empty(batch * heads, time, size, dtype=qkv.dtype) for _ in range(3))
-        _native_rotary(qkv.contiguous(), q, k, v, cos, sin, heads, kv_heads, scale, back=False)
-        return q, k, v
-    parts = qkv.view(batch, time, heads + 2 * kv_heads, size).transpose(1, 2)
-    q = torch.empty(batch, heads, time, size, dtype=qkv.dtype, device=qkv.device)
-    k = torch.empty(batch, kv_heads, time, size, dtype=qkv.dtype, device=qkv.device)
-    rotate_into(q, parts[:, :heads], cos, sin, scale)
-    rotate_into(k, parts[:, heads : heads + kv_heads], cos, sin, 1.0)
-    v = parts[:, heads + kv_heads :]
-    if heads != kv_heads:
-        k, v = (x.repeat_interleave(heads // kv_heads, dim=1) for x in (k, v))
-    return tuple(x.reshape(batch * heads, time, size) for x in (q, k, v))  # type: ignore[return-value]
-
-
-def _joined_gradient(
-    dq: Tensor, dk: Tensor, dv: Tensor, cos: Tensor, sin: Tensor, batch: int, kv_heads: int, scale: float
-) -> Tensor:
-    """The gradient of the fused projection from those of its rotated parts; key heads are added up."""
-    heads, time, size = len(dq) // batch, *dq.shape[1:]
-    dqkv = torch.empty(batch, time, heads + 2 * kv_heads, size, dtype=dq.dtype)
-    if native.available(dqkv, cos, sin) and cos.dtype == sin.dtype == torch.float32:
-        _native_rotary(dqkv, dq, dk, dv, cos, sin, heads, kv_heads, scale, back=True)
-        return dqkv
-    group = heads // kv_heads
-    dq, dk, dv = (x.view(batch, heads, time, size) for x in (dq, dk, dv))
-    if group > 1:
-        dk, dv = (x.view(batch, kv_heads, group, time, size).sum(2) for x in (dk, dv))
-    rotate_into(dqkv[:, :, :heads].transpose(1, 2), dq, cos, -sin, scale)
-    rotate_into(dqkv[:, :, heads : heads + kv_heads].transpose(1, 2), dk, cos, -sin, 1.0)
-    dqkv[:, :, heads + kv_heads :].copy_(dv.transpose(1, 2))
-    return dqkv
-
-
-def _native_rotary(
-    qkv: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-    scale: float,
-    *,
-    back: bool,
-) -> None:
-    """`rotary` of the kernels: from qkv to q, k and v, or back."""
-    time, size = q.shape[-2:]
-    batch, half = q.numel() // (heads * time * size), cos.shape[-1]
-    rows = cos.numel() // (time * half)
-    cos, sin = cos.contiguous(), sin.contiguous()
-    shape = batch, time, heads, kv_heads, size, half, rows
-    native.call("rotary", q.dtype, qkv, q, k, v, cos, sin, *shape, float(scale), back)
+    return Spans(tuple(spans))
 
 
 def _join_heads(block: Tensor, rows: Tensor, span: Span) -> None:
@@ -226,24 +126,6 @@ def _split_heads(rows: Tensor, span: Span) -> Tensor:
         native.call("heads_together", rows.dtype, block, rows, *shape, True)
         return block
     return rows[:, span.first : span.last].transpose(1, 2).reshape(batch * heads, -1, size)
-
-
-def rotate_into(out: Tensor, x: Tensor, cos: Tensor, sin: Tensor, scale: float) -> None:
-    """out = scale * (x rotated), both (batch, heads, time, size); in fp32, row by row to stay in cache."""
-    half = cos.shape[-1]
-    wide = torch.promote_types(x.dtype, cos.dtype)
-    if scale != 1.0:
-        cos, sin = cos.to(wide) * scale, sin.to(wide) * scale
-    if cos.dim() < 4:
-        cos, sin = cos.expand(1, 1, *cos.shape[-2:]), sin.expand(1, 1, *sin.shape[-2:])
-    for row in range(len(x)):
-        c, s = (cos[row], sin[row]) if len(cos) > 1 else (cos[0], sin[0])
-        first, second = x[row, ..., :half].to(wide), x[row, ..., half : 2 * half].to(wide)
-        out[row, ..., :half] = (first * c).addcmul_(second, s, value=-1)
-        out[row, ..., half : 2 * half] = (second * c).addcmul_(first, s)
-        if 2 * half < x.shape[-1]:
-            rest = x[row, ..., 2 * half :]
-            out[row, ..., 2 * half :] = rest * scale if scale != 1.0 else rest
 
 
 def _probabilities(q: Tensor, k: Tensor, span: Span, heads: int) -> Tensor:

@@ -5,14 +5,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hornbook.model.attention import Visible, attend
-from hornbook.model.block_attention import attend_in_blocks
 from hornbook.model.cache import Cache
 from hornbook.model.config import GATED, ModelConfig
 from hornbook.model.flex_sparse import attend_flex
 from hornbook.model.fused import add_rms_norm, rms_norm, swiglu, transformed
 from hornbook.model.moe import SparseMLP
+from hornbook.model.projected_attention import attend_projected
 from hornbook.model.rope import rotate
-from hornbook.model.sparse_attention import attend_in_stripes
 
 
 class Linear(nn.Linear):
@@ -147,32 +146,26 @@ class Attention(nn.Module):
         if self.sparse and visible.sparse is not None:
             visible = visible.sparse
         heads, kv_heads, scale = self.heads, self.kv_heads, self.scale
-        projected, spans, stripes = self.qkv_proj(x), visible.spans, visible.stripes
-        out: Tensor
-        if spans is not None and cache is None:
-            mixed = attend_in_blocks(
-                projected, cos, sin, heads=heads, kv_heads=kv_heads, scale=scale, spans=spans
-            )
-            out = self.o_proj(mixed)
-            return out
+        projected = self.qkv_proj(x)
+        cut = visible.stripes or (visible.spans if cache is None else None)
         qkv = projected.view(batch, time, heads + 2 * kv_heads, self.head_dim).transpose(1, 2)
-        if cache is not None or stripes is None:
+        if cache is not None or cut is None:
             q, k, v = qkv.split([heads, kv_heads, kv_heads], dim=1)
             q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)
-        if stripes is not None:
-            mixed = attend_in_stripes(
-                projected, cos, sin, heads=heads, kv_heads=kv_heads, scale=scale, stripes=stripes
+        out: Tensor
+        if cut is not None:
+            mixed = attend_projected(
+                projected, cos, sin, heads=heads, kv_heads=kv_heads, scale=scale, cut=cut
             )
             out = self.o_proj(mixed)
             return out
         if visible.flex is not None:
             mixed = attend_flex(q, k, v, mask=visible.flex, scale=scale)
-            out = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, -1))
-            return out
-        dropout = self.dropout if self.training else 0.0
-        mixed = attend(q, k, v, visible=visible, scale=scale, dropout=dropout)
+        else:
+            dropout = self.dropout if self.training else 0.0
+            mixed = attend(q, k, v, visible=visible, scale=scale, dropout=dropout)
         out = self.o_proj(mixed.transpose(1, 2).reshape(batch, time, -1))
         return out
 

@@ -8,16 +8,12 @@ rows see what they would see alone.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from hornbook.model.block_attention import KEEP_LIMIT, rotate_into, split_projection
 from hornbook.model.config import BlockSparse
-
-_FAR = -torch.inf
+from hornbook.model.projected_attention import FAR
 
 
 def sparse_mask(pattern: BlockSparse, heads: int, query: Tensor, key: Tensor) -> Tensor:
@@ -69,6 +65,54 @@ class Stripes:
         end = number - self.pattern.local_blocks  # the last block that is not near
         return [max(0, (end - first) // self.pattern.stride + 1) for first in self.firsts]
 
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, out: Tensor, keep: bool) -> list[Tensor]:
+        """See `hornbook.model.projected_attention.Cut`; on any device."""
+        batch, _, heads, size = out.shape
+        far_k, far_v = _gather(k, self, heads), _gather(v, self, heads)
+        kept = []
+        for number in range(self.blocks):
+            first, last = self.queries(number)
+            p, far = _probabilities(q, k, far_k, self, number, heads)
+            mixed = torch.bmm(p[:, :, far:], v[:, self.local(number) : last])
+            if far:
+                mixed = torch.baddbmm(mixed, p[:, :, :far], far_v[:, :far])
+            out[:, first:last].copy_(mixed.view(batch, heads, -1, size).transpose(1, 2))
+            if keep:
+                kept.append(p)
+        return kept
+
+    def gradients(
+        self, q: Tensor, k: Tensor, v: Tensor, grad: Tensor, kept: list[Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """See `hornbook.model.projected_attention.Cut`."""
+        batch, _, heads, size = grad.shape
+        far_k, far_v = _gather(k, self, heads), _gather(v, self, heads)
+        dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        dfar_k, dfar_v = torch.zeros_like(far_k), torch.zeros_like(far_v)
+        for number in range(self.blocks):
+            first, last = self.queries(number)
+            near = slice(self.local(number), last)
+            if kept:
+                p, far = kept[number], kept[number].shape[-1] - (near.stop - near.start)
+            else:
+                p, far = _probabilities(q, k, far_k, self, number, heads)
+            do = grad[:, first:last].transpose(1, 2).reshape(batch * heads, -1, size)
+            dp = torch.bmm(do, v[:, near].mT)
+            if far:
+                dp = torch.cat([torch.bmm(do, far_v[:, :far].mT), dp], -1)
+            ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
+            dv[:, near] += torch.bmm(p[:, :, far:].mT, do)
+            dk[:, near] += torch.bmm(ds[:, :, far:].mT, q[:, first:last])
+            dqs = torch.bmm(ds[:, :, far:], k[:, near])
+            if far:
+                dfar_v[:, :far] += torch.bmm(p[:, :, :far].mT, do)
+                dfar_k[:, :far] += torch.bmm(ds[:, :, :far].mT, q[:, first:last])
+                dqs = torch.baddbmm(dqs, ds[:, :, :far], far_k[:, :far])
+            dq[:, first:last] = dqs
+        _scatter_add(dk, dfar_k, self, heads)
+        _scatter_add(dv, dfar_v, self, heads)
+        return dq, dk, dv
+
 
 def plan_stripes(pattern: BlockSparse, heads: int, time: int, device: torch.device | None) -> Stripes:
     """The cut of a pass over rows of `time` tokens."""
@@ -78,96 +122,6 @@ def plan_stripes(pattern: BlockSparse, heads: int, time: int, device: torch.devi
     block = torch.tensor(firsts)[:, None] + pattern.stride * torch.arange(slots)
     tokens = block[:, :, None] * pattern.block + torch.arange(pattern.block)
     return Stripes(pattern, time, tokens.flatten(1).clamp(max=time - 1).to(device), firsts)
-
-
-def attend_in_stripes(
-    qkv: Tensor, cos: Tensor, sin: Tensor, *, heads: int, kv_heads: int, scale: float, stripes: Stripes
-) -> Tensor:
-    """Rotary block-sparse self-attention of a fused projection, forward and backward, on any device.
-
-    qkv: (batch, time, (heads + 2 kv_heads) head_dim), queries first. cos, sin: fp32, broadcastable to (batch,
-    heads, time, rotary_dim / 2). Returns (batch, time, heads head_dim) in the dtype of qkv.
-    """
-    mixed: Tensor = _StripedAttention.apply(qkv, cos, sin, heads, kv_heads, scale, stripes)  # type: ignore[no-untyped-call]
-    return mixed
-
-
-class _StripedAttention(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        qkv: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        heads: int,
-        kv_heads: int,
-        scale: float,
-        stripes: Stripes,
-    ) -> Tensor:
-        batch, time, width = qkv.shape
-        size = width // (heads + 2 * kv_heads)
-        with torch.autocast(qkv.device.type, enabled=False):
-            q, k, v = split_projection(qkv, cos, sin, heads, kv_heads, scale)
-            far_k, far_v = _gather(k, stripes, heads), _gather(v, stripes, heads)
-            out = torch.empty(batch, time, heads, size, dtype=qkv.dtype, device=qkv.device)
-            keep = ctx.needs_input_grad[0] and time <= KEEP_LIMIT
-            kept = []
-            for number in range(stripes.blocks):
-                first, last = stripes.queries(number)
-                p, far = _probabilities(q, k, far_k, stripes, number, heads)
-                mixed = torch.bmm(p[:, :, far:], v[:, stripes.local(number) : last])
-                if far:
-                    mixed = torch.baddbmm(mixed, p[:, :, :far], far_v[:, :far])
-                out[:, first:last].copy_(mixed.view(batch, heads, -1, size).transpose(1, 2))
-                if keep:
-                    kept.append(p)
-        ctx.save_for_backward(q, k, v, cos, sin, *kept)
-        ctx.facts = heads, kv_heads, scale, stripes
-        return out.view(batch, time, heads * size)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Any) -> Any:
-        q, k, v, cos, sin, *kept = ctx.saved_tensors
-        heads, kv_heads, scale, stripes = ctx.facts
-        batch, time, _ = grads[0].shape
-        size = q.shape[-1]
-        grad = grads[0].to(q.dtype).view(batch, time, heads, size)
-        with torch.autocast(q.device.type, enabled=False):
-            far_k, far_v = _gather(k, stripes, heads), _gather(v, stripes, heads)
-            dq, dk, dv = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-            dfar_k, dfar_v = torch.zeros_like(far_k), torch.zeros_like(far_v)
-            for number in range(stripes.blocks):
-                first, last = stripes.queries(number)
-                near = slice(stripes.local(number), last)
-                if kept:
-                    p, far = kept[number], kept[number].shape[-1] - (near.stop - near.start)
-                else:
-                    p, far = _probabilities(q, k, far_k, stripes, number, heads)
-                do = grad[:, first:last].transpose(1, 2).reshape(batch * heads, -1, size)
-                dp = torch.bmm(do, v[:, near].mT)
-                if far:
-                    dp = torch.cat([torch.bmm(do, far_v[:, :far].mT), dp], -1)
-                ds = torch._softmax_backward_data(dp, p, -1, p.dtype)
-                dv[:, near] += torch.bmm(p[:, :, far:].mT, do)
-                dk[:, near] += torch.bmm(ds[:, :, far:].mT, q[:, first:last])
-                dqs = torch.bmm(ds[:, :, far:], k[:, near])
-                if far:
-                    dfar_v[:, :far] += torch.bmm(p[:, :, :far].mT, do)
-                    dfar_k[:, :far] += torch.bmm(ds[:, :, :far].mT, q[:, first:last])
-                    dqs = torch.baddbmm(dqs, ds[:, :, :far], far_k[:, :far])
-                dq[:, first:last] = dqs
-            _scatter_add(dk, dfar_k, stripes, heads)
-            _scatter_add(dv, dfar_v, stripes, heads)
-            dqkv = torch.empty(batch, time, heads + 2 * kv_heads, size, dtype=q.dtype, device=q.device)
-            group = heads // kv_heads
-            dq, dk, dv = (x.view(batch, heads, time, size) for x in (dq, dk, dv))
-            if group > 1:
-                dk, dv = (x.view(batch, kv_heads, group, time, size).sum(2) for x in (dk, dv))
-            rotate_into(dqkv[:, :, :heads].transpose(1, 2), dq, cos, -sin, scale)
-            rotate_into(dqkv[:, :, heads : heads + kv_heads].transpose(1, 2), dk, cos, -sin, 1.0)
-            dqkv[:, :, heads + kv_heads :].copy_(dv.transpose(1, 2))
-        return dqkv.view(batch, time, -1), None, None, None, None, None, None
 
 
 def _index(stripes: Stripes, rows: int, heads: int, size: int) -> Tensor:
@@ -193,12 +147,12 @@ def _probabilities(
     far, sure = max(counts) * block, min(counts) * block
     scores = torch.bmm(q[:, first:last], k[:, stripes.local(number) : last].mT)
     diagonal = torch.ones(last - first, last - first, dtype=torch.bool, device=q.device).tril()
-    scores[:, :, first - last :].masked_fill_(~diagonal, _FAR)
+    scores[:, :, first - last :].masked_fill_(~diagonal, FAR)
     if far:
         distant = torch.bmm(q[:, first:last], far_k[:, :far].mT)
         if sure < far:  # some heads have one stripe less
             absent = torch.arange(sure, far) >= torch.tensor(counts)[:, None] * block
             tail = distant.view(-1, heads, last - first, far)[..., sure:]
-            tail.masked_fill_(absent[:, None].to(q.device), _FAR)
+            tail.masked_fill_(absent[:, None].to(q.device), FAR)
         scores = torch.cat([distant, scores], -1)
     return torch.softmax(scores, -1), far
