@@ -5,8 +5,8 @@ training from scratch. A released checkpoint brings its own lists in its config.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import chain, repeat
+from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.model.config import BlockSparse, LongRope, ModelConfig, Multipliers
@@ -73,71 +73,43 @@ def _phi(hidden_size: int, layers: int, rotary_fraction: float, residual_dropout
     )
 
 
-def _phi3_mini(*, max_position: int, window: int | None, long_rope: LongRope | None = None) -> ModelConfig:
-    return ModelConfig(
-        vocab_size=32064,
-        hidden_size=3072,
-        layers=32,
-        heads=32,
-        intermediate_size=8192,
-        max_position=max_position,
-        sliding_window=window,
-        long_rope=long_rope,
-        bos_id=1,
-        eos_ids=(32000, 32001, 32007),
-        pad_id=32000,
-    )
+# Tables and special ids by tokenizer: Llama 2's pieces, cl100k as phi-4 numbers it, o200k.
+_LLAMA2: dict[str, Any] = {
+    "vocab_size": 32064,
+    "bos_id": 1,
+    "eos_ids": (32000, 32001, 32007),
+    "pad_id": 32000,
+}
+_CL100K: dict[str, Any] = {
+    "vocab_size": 100352,
+    "bos_id": 100257,
+    "eos_ids": (100257, 100265),
+    "pad_id": 100257,
+}
+_O200K: dict[str, Any] = {
+    "vocab_size": 200064,
+    "bos_id": 199999,
+    "eos_ids": (199999, 200020),
+    "pad_id": 199999,
+}
 
 
-def _fourteen_billion(
-    *,
-    vocab_size: int,
-    rope_theta: float,
-    max_position: int,
-    window: int | None,
-    ids: tuple[int, tuple[int, ...], int],
-) -> ModelConfig:
+def _phi3_mini(**changes: Any) -> ModelConfig:
+    """phi-3-mini's body; what differs is given."""
+    body = {"hidden_size": 3072, "layers": 32, "heads": 32, "intermediate_size": 8192}
+    return ModelConfig(**(body | _LLAMA2 | changes))
+
+
+def _phi3_medium(**changes: Any) -> ModelConfig:
     """The body that phi-3-medium and phi-4 share."""
-    return ModelConfig(
-        vocab_size=vocab_size,
-        hidden_size=5120,
-        layers=40,
-        heads=40,
-        kv_heads=10,
-        intermediate_size=17920,
-        rope_theta=rope_theta,
-        max_position=max_position,
-        sliding_window=window,
-        bos_id=ids[0],
-        eos_ids=ids[1],
-        pad_id=ids[2],
-    )
+    body = {"hidden_size": 5120, "layers": 40, "heads": 40, "kv_heads": 10, "intermediate_size": 17920}
+    return ModelConfig(**(body | _LLAMA2 | changes))
 
 
-def _phi4_mini() -> ModelConfig:
-    return ModelConfig(
-        vocab_size=200064,
-        hidden_size=3072,
-        layers=32,
-        heads=24,
-        kv_heads=8,
-        intermediate_size=8192,
-        tied_embeddings=True,
-        rotary_fraction=0.75,
-        long_rope=LongRope(short_factor=(1.0,) * 48, long_factor=_PHI4_MINI_LONG, original_max_position=4096),
-        max_position=131072,
-        sliding_window=262144,
-        bos_id=199999,
-        eos_ids=(199999, 200020),
-        pad_id=199999,
-    )
-
-
-def _phi3_vision(window: int, short: tuple[float, ...], long: tuple[float, ...]) -> ModelConfig:
-    """phi-3-mini's body behind CLIP ViT-L/14-336."""
+def _to_128k(short: tuple[float, ...], long: tuple[float, ...], window: int = 262144) -> dict[str, Any]:
+    """Settings of a model of 4096 tokens extended by LongRoPE."""
     rope = LongRope(short_factor=short, long_factor=long, original_max_position=4096)
-    body = _phi3_mini(max_position=131072, window=window, long_rope=rope)
-    return replace(body, family="phi3_v", vision=VisionConfig())
+    return {"long_rope": rope, "max_position": 131072, "sliding_window": window}
 
 
 def _phi3_small() -> ModelConfig:
@@ -172,8 +144,8 @@ def _phi3_small() -> ModelConfig:
 def _phi35_moe() -> ModelConfig:
     """Without its LongRoPE lists, which are not in print: for plans and as a shape, up to 4096 tokens."""
     return ModelConfig(
+        **_LLAMA2,
         family="phimoe",
-        vocab_size=32064,
         hidden_size=4096,
         layers=32,
         heads=32,
@@ -186,9 +158,6 @@ def _phi35_moe() -> ModelConfig:
         input_jitter=0.01,
         max_position=131072,
         sliding_window=131072,
-        bos_id=1,
-        eos_ids=(32000, 32001, 32007),
-        pad_id=32000,
     )
 
 
@@ -248,39 +217,27 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {
     "phi-1": lambda: _phi(2048, 24, 0.5),
     "phi-1.5": lambda: _phi(2048, 24, 0.5),
     "phi-2": lambda: _phi(2560, 32, 0.4, residual_dropout=0.1),
-    "phi-3-mini": lambda: _phi3_mini(max_position=4096, window=2047),
-    "phi-3-mini-128k": lambda: _phi3_mini(
-        max_position=131072,
-        window=262144,
-        long_rope=LongRope(
-            short_factor=_PHI3_MINI_SHORT, long_factor=_PHI3_MINI_LONG, original_max_position=4096
-        ),
-    ),
+    "phi-3-mini": lambda: _phi3_mini(max_position=4096, sliding_window=2047),
+    "phi-3-mini-128k": lambda: _phi3_mini(**_to_128k(_PHI3_MINI_SHORT, _PHI3_MINI_LONG)),
     "phi-3-small": _phi3_small,
-    "phi-3-medium": lambda: _fourteen_billion(
-        vocab_size=32064,
-        rope_theta=10_000.0,
-        max_position=4096,
-        window=2047,
-        ids=(1, (32000, 32001, 32007), 32000),
+    "phi-3-medium": lambda: _phi3_medium(max_position=4096, sliding_window=2047),
+    "phi-3.5-mini": lambda: _phi3_mini(**_to_128k(_PHI35_MINI_SHORT, _PHI35_MINI_LONG)),
+    "phi-3-vision": lambda: _phi3_mini(
+        **_to_128k(_PHI3_MINI_SHORT, _PHI3_MINI_LONG, window=131072), family="phi3_v", vision=VisionConfig()
     ),
-    "phi-3.5-mini": lambda: _phi3_mini(
-        max_position=131072,
-        window=262144,
-        long_rope=LongRope(
-            short_factor=_PHI35_MINI_SHORT, long_factor=_PHI35_MINI_LONG, original_max_position=4096
-        ),
+    "phi-3.5-vision": lambda: _phi3_mini(
+        **_to_128k(_PHI35_VISION_SHORT, _PHI35_MINI_LONG), family="phi3_v", vision=VisionConfig()
     ),
-    "phi-3-vision": lambda: _phi3_vision(131072, _PHI3_MINI_SHORT, _PHI3_MINI_LONG),
-    "phi-3.5-vision": lambda: _phi3_vision(262144, _PHI35_VISION_SHORT, _PHI35_MINI_LONG),
-    "phi-4": lambda: _fourteen_billion(
-        vocab_size=100352,
-        rope_theta=250_000.0,
-        max_position=16384,
-        window=None,
-        ids=(100257, (100257, 100265), 100257),
+    "phi-4": lambda: _phi3_medium(**_CL100K, rope_theta=250_000.0, max_position=16384),
+    "phi-4-mini": lambda: _phi3_mini(
+        **_O200K,
+        **_to_128k((1.0,) * 48, _PHI4_MINI_LONG),
+        heads=24,
+        kv_heads=8,
+        head_dim=128,
+        tied_embeddings=True,
+        rotary_fraction=0.75,
     ),
-    "phi-4-mini": _phi4_mini,
     "phi-3.5-moe": _phi35_moe,
     "smollm2-135m": _smollm2_135m,
     "student-1m": lambda: student(hidden_size=128, layers=3, vocab_size=2048),
