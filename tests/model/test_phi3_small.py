@@ -38,7 +38,7 @@ SMALL = ModelConfig(
     tied_embeddings=True,
     rope_theta=1000.0,
     max_position=128,
-    block_sparse=BlockSparse(block=4, local_blocks=2, stride=3),
+    block_sparse=BlockSparse(block=4, local_blocks=2, stride=5),
     multipliers=Multipliers(embedding=3.0, logits=0.25, attention=1.5),
     unused_ids=(7, 50),
     bos_id=0,
@@ -351,6 +351,15 @@ def test_cache_of_stripes_keeps_what_the_pattern_needs():
     assert cache.bytes / (2 * dense * 2 * 128 * 2) == pytest.approx(0.78125)
     with pytest.raises(ValueError, match="block_sparse"):
         StripedCache(preset("phi-4"), batch=1, length=8)
+
+
+@pytest.mark.parametrize("length", [64, 2048, 2112, 4096])
+def test_cache_of_stripes_is_never_larger_than_a_plain_one(length):
+    config = replace(preset("phi-3-small"), layers=2)
+    cache = StripedCache(config, batch=1, length=length, dtype=torch.bfloat16, device="meta")
+    plain = config.cache_bytes_per_token() * length
+    assert cache.bytes <= plain
+    assert (cache.bytes < plain) == (length > 2112)
 
 
 def test_full_cache_of_stripes_refuses_more():

@@ -19,7 +19,7 @@ class StripedCache:
     """A cache for rows without padding, all equally long; (batch, kv_heads, slots, head_dim) a layer.
 
     A sparse layer's slots are the ring (position p in slot p modulo its length) and behind it the kept
-    stripes in the order of their positions.
+    stripes in the order of their positions; where that is no fewer slots than tokens, simply the tokens.
     """
 
     def __init__(
@@ -43,9 +43,11 @@ class StripedCache:
         self._near = min(self.pattern.local_blocks * self.pattern.block, length)
         self._slots = (0, 0)
         self._kept: tuple[Tensor, ...] = ()
+        # Below about two thousand tokens ring and stripes would hold more than there is.
         slots = self._near + self._places.shape[1]
+        self._striped = [self.pattern.is_sparse(layer) and slots < length for layer in range(config.layers)]
         shapes = [
-            (batch, config.kv_heads, slots if self.pattern.is_sparse(layer) else length, config.head_dim)
+            (batch, config.kv_heads, slots if self._striped[layer] else length, config.head_dim)
             for layer in range(config.layers)
         ]
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for shape in shapes]
@@ -71,8 +73,8 @@ class StripedCache:
         self._slots = (len(ring), places.shape[1])
         head, slot = ((self._places >= self.used) & (self._places < end)).nonzero(as_tuple=True)
         self._kept = (head, self._near + slot, self._places[head, slot] - self.used)
-        if self.used == 0 and time > 1:
-            return sparse_in_cache(dense, self.pattern, heads, 0, time, None, device)
+        if (self.used == 0 and time > 1) or not any(self._striped):
+            return sparse_in_cache(dense, self.pattern, heads, self.used, time, None, device)
         query = self.position(time)
         block = self.pattern.block
         far = query[:, None] // block - self.pattern.local_blocks  # the last block that is not near
@@ -101,7 +103,7 @@ class StripedCache:
         if end > self.length:
             raise ValueError(f"the cache holds {self.length} tokens, {end} were asked for")
         both = self.keys[layer], self.values[layer]
-        if not self.pattern.is_sparse(layer):
+        if not self._striped[layer]:
             for stored, new in zip(both, (keys, values), strict=True):
                 stored[:, :, self.used : end] = new
             return both[0][:, :, :end], both[1][:, :, :end]
