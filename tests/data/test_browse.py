@@ -44,6 +44,15 @@ def test_a_page_is_the_slice_of_the_whole(large, offset, count):
     assert [row["score"] for row in attributes] == [i / 2 for i in range(offset, min(30_000, offset + count))]
 
 
+def test_rows_by_number_are_those_of_the_whole(large):
+    corpus, rows = large
+    numbers = [29_999, 0, 8192, 8191, 9_000, 17]
+    assert browse.rows_at(corpus, numbers) == [rows[i] for i in sorted(numbers)]
+    assert browse.rows_at(corpus, []) == []
+    with pytest.raises(HornbookError, match="0 to 29999"):
+        browse.rows_at(corpus, [30_000])
+
+
 def test_a_page_reads_one_row_group_and_hashes_nothing(large, monkeypatch):
     corpus, _ = large
     read = []

@@ -73,6 +73,21 @@ def page(corpus: Corpus, *, offset: int = 0, rows: int = 20) -> list[dict[str, A
     return _slice(corpus, corpus.folder, offset, rows)
 
 
+def rows_at(corpus: Corpus, numbers: Sequence[int]) -> list[dict[str, Any]]:
+    """The rows with these numbers, in ascending order of the numbers; each row group is read once."""
+    found: list[dict[str, Any]] = []
+    wanted = sorted(numbers)
+    if wanted and not 0 <= wanted[0] <= wanted[-1] < corpus.rows:
+        raise HornbookError(f"{corpus.folder} has rows 0 to {corpus.rows - 1}.")
+    for group in row_groups(corpus):
+        left = bisect.bisect_left(wanted, group.first)
+        right = bisect.bisect_left(wanted, group.first + group.rows)
+        if left < right:
+            places = [number - group.first for number in wanted[left:right]]
+            found += _read(corpus.folder, group).take(places).to_pylist()
+    return found
+
+
 def attributes_page(corpus: Corpus, name: str, *, offset: int = 0, rows: int = 20) -> list[dict[str, Any]]:
     """The attributes `name` of the same rows as `page` gives."""
     if name not in corpus.attributes:

@@ -47,34 +47,35 @@ class Place:
 
 def data(request: Request, run: str = "") -> Response:
     """Every corpus below the home and the other folders."""
+    found = [entry for entry in corpora(request) if not run or run in entry["runs"]]
+    runs = [record.folder.name for record in finished_runs(studio_of(request).home)]
+    return pages.render(request, "data.html", corpora=found, run=run, runs=runs)
+
+
+def corpora(request: Request) -> list[dict[str, Any]]:
+    """What `list_corpora` tells of each corpus, with its `name` here and the `runs` it was made for."""
     studio = studio_of(request)
-    records = finished_runs(studio.home)
     made_for: dict[str, list[str]] = {}
-    for record in records:
+    for record in finished_runs(studio.home):
         for step in record.data.get("steps", []):
             made_for.setdefault(f"{step['name']}-{step['key'][:16]}", []).append(record.folder.name)
     found = []
-    for root in _roots(request):
-        if not root.is_dir():
-            continue
+    for root in (root for root in _roots(request) if root.is_dir()):
         for entry in list_corpora(root):
             path = Path(entry["path"])
             if any(part.endswith((".partial", ".damaged")) for part in path.parts):
                 continue
             name = _name_of(path, studio.home)
-            runs = made_for.get(name.split("/")[1] if name.startswith("steps/") else "", [])
-            if run and run not in runs:
-                continue
-            found.append({**entry, "name": name, "runs": runs})
-    found.sort(key=lambda entry: (not entry["runs"], entry["name"]))
-    return pages.render(request, "data.html", corpora=found, run=run, runs=[r.folder.name for r in records])
+            step = name.split("/")[1] if name.startswith("steps/") else ""
+            found.append({**entry, "name": name, "runs": made_for.get(step, [])})
+    return sorted(found, key=lambda entry: (not entry["runs"], entry["name"]))
 
 
 def view(
     request: Request, corpus: str, offset: int = 0, q: str = "", source: str = "", start: int = 0
 ) -> Response:
     """A page of rows, or of what a search found."""
-    place = _place(request, corpus)
+    place = place_of(request, corpus)
     if q or source:
         found = browse.search(
             place.corpus, q, source=source, start=max(0, start), rows=ROWS, seconds=_SEARCH_SECONDS
@@ -103,7 +104,7 @@ def view(
 
 def row(request: Request, corpus: str, number: int) -> Response:
     """One row whole, with its scores and the way back to what wrote it."""
-    place = _place(request, corpus)
+    place = place_of(request, corpus)
     if not 0 <= number < place.corpus.rows:
         raise NotHere(f"{corpus} has rows 0 to {place.corpus.rows - 1}, not {number}.")
     [found] = browse.page(place.corpus, offset=number, rows=1)
@@ -123,7 +124,7 @@ def row(request: Request, corpus: str, number: int) -> Response:
 
 def coverage(request: Request, corpus: str, first: str = "", second: str = "") -> Response:
     """A map of two fields: what was written often, seldom, never."""
-    place = _place(request, corpus)
+    place = place_of(request, corpus)
     known = browse.fields(place.corpus)
     names = list(known)
     first = first if first in known else (names[0] if names else "")
@@ -153,7 +154,7 @@ def _name_of(path: Path, home: Path) -> str:
     return whole.relative_to(root).as_posix() if whole.is_relative_to(root) else whole.as_posix()
 
 
-def _place(request: Request, name: str) -> Place:
+def place_of(request: Request, name: str) -> Place:
     """The corpus `name`, which must lie below the home or a folder given at the start."""
     studio = studio_of(request)
     allowed = [root.resolve() for root in (studio.home, *studio.settings.data)]

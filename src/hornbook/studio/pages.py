@@ -26,6 +26,7 @@ ROOMS = (
     ("runs", "Runs"),
     ("chat", "Chat"),
     ("data", "Data"),
+    ("annotate", "Annotate"),
     ("export", "Export"),
     ("machine", "Machine"),
 )

@@ -1,0 +1,18 @@
+"use strict";
+// The form of a new queue: a choice of purpose fills in question and labels, and offers fitting corpora.
+(() => {
+  const form = document.getElementById("new-queue");
+  if (!form) return;
+  const preset = document.getElementById("preset");
+  const fill = () => {
+    const chosen = preset.selectedOptions[0].dataset;
+    form.elements.question.value = chosen.question;
+    form.elements.labels.value = chosen.labels;
+    const corpus = form.elements.corpus;
+    const options = [...corpus.options];
+    for (const option of options) option.hidden = option.dataset.pairs !== chosen.pairs;
+    if (corpus.selectedOptions[0]?.hidden) corpus.value = options.find((option) => !option.hidden)?.value ?? "";
+  };
+  preset.addEventListener("change", fill);
+  fill();
+})();
