@@ -94,7 +94,7 @@ def grade(
         )
     if not problems:
         raise HornbookError("word problems: no problems to grade")
-    metas = [_meta(problem) for problem in problems]
+    metas = [meta_of(problem) for problem in problems]
     programs = [extract_program(text) for text in texts]
     jobs: list[Job] = []
     for program, meta in zip(programs, metas):
@@ -134,7 +134,7 @@ def evaluate(
     generate: Generate, problems: Sequence[Mapping[str, Any]], *, limits: Limits | None = None
 ) -> WordProblemScore:
     """Ask `generate` every question and grade what it writes."""
-    questions = [str(_meta(problem)["question"]) for problem in problems]
+    questions = [str(meta_of(problem)["question"]) for problem in problems]
     return grade(list(generate(questions)), problems, limits=limits)
 
 
@@ -156,7 +156,8 @@ def _as_number(value: object) -> float:
         return math.nan
 
 
-def _meta(problem: Mapping[str, Any]) -> dict[str, Any]:
+def meta_of(problem: Mapping[str, Any]) -> dict[str, Any]:
+    """What is known of a problem: the `meta` of its row, or the mapping itself."""
     meta = problem.get("meta", problem)
     if isinstance(meta, str):
         meta = json.loads(meta)

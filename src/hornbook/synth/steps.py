@@ -6,11 +6,12 @@ plan, also under a second number assignment. With a real teacher the texts pass 
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hornbook.data.corpus import CorpusWriter
+from hornbook.data.corpus import Corpus, CorpusWriter
 from hornbook.errors import HornbookError
 from hornbook.lab.step import Estimate, StepContext, step
 from hornbook.lm.base import LanguageModel
@@ -75,6 +76,19 @@ def _programs_run(rows: list[Row]) -> list[str]:
     """For a noisy teacher, as in TinyGSM: keep what runs and returns a number, right or wrong."""
     outcomes = run_many([Job(source=json.loads(row["meta"])["program"], entry="solution") for row in rows])
     return ["" if outcome.ok else "program does not run" for outcome in outcomes]
+
+
+def _solutions_agree(rows: list[Row]) -> list[str]:
+    """Keep what runs and gives the number that all other solutions of the teacher gave."""
+    outcomes = run_many([Job(source=json.loads(row["meta"])["program"], entry="solution") for row in rows])
+    return [
+        "program does not run"
+        if not outcome.ok
+        else ""
+        if {outcome.value, *json.loads(row["meta"])["others"]} == {outcome.value}
+        else "solutions disagree"
+        for row, outcome in zip(rows, outcomes, strict=True)
+    ]
 
 
 def _exercises_hold(rows: list[Row]) -> list[str]:
@@ -234,27 +248,50 @@ def write_word_problems(
     held_out: bool = False,
     wrong_share: float = 0.0,
     broken_share: float = 0.0,
+    wrong_each: float = 0.0,
+    solutions: int = 1,
+    executed: bool = True,
 ) -> Mapping[str, Any]:
     """Word problems with programs (TinyGSM). Held out: skeletons that training never has.
 
-    `wrong_share` and `broken_share` make the simulated teacher err, as TinyGSM's unchecked one does; then
-    only what does not run is removed. With 0 (the recipe) every program is compared with the plan.
+    Args:
+        wrong_share, broken_share, wrong_each: make the simulated teacher err (`word_problems.Teacher`), as
+            TinyGSM's unchecked one does; then only what does not run is removed. With 0 every program is
+            compared with the plan.
+        solutions: how often the erring teacher solves each problem; kept is what all solutions agree on.
+        executed: False keeps also what an erring teacher wrote that does not run.
+
+    Facts of an erring teacher: `teacher_right`, the share of kept programs that are right.
     """
     _check_rows(rows)
     model = _open(ctx, teacher)
     if isinstance(model, str):
-        noise = word_problems.Teacher(wrong_share=wrong_share, broken_share=broken_share)
+        noise = word_problems.Teacher(
+            wrong_share=wrong_share, broken_share=broken_share, wrong_each=wrong_each
+        )
         lineage = {
             "writer": word_problems.VERSION,
             "seed": seed,
             "teacher": model,
             "held_out": held_out,
-            "wrong_share": wrong_share,
-            "broken_share": broken_share,
+            **asdict(noise),
+            "solutions": solutions,
+            "executed": executed,
         }
-        made: Iterator[Row] = word_problems.problem_rows(seed, rows, held_out=held_out, teacher=noise)
-        fault = _programs_run if wrong_share or broken_share else _programs_hold
-        return _write(ctx, made, total=rows, schema="documents", lineage=lineage, fault=fault)
+        made: Iterator[Row] = word_problems.problem_rows(
+            seed, rows, held_out=held_out, teacher=noise, solutions=solutions
+        )
+        if not noise.errs():
+            fault: Fault = _programs_hold
+        elif solutions > 1:
+            fault = _solutions_agree
+        else:
+            fault = _programs_run if executed else _no_fault
+        facts = _write(ctx, made, total=rows, schema="documents", lineage=lineage, fault=fault)
+        if noise.errs():
+            flaws = [json.loads(row["meta"])["flaw"] for row in Corpus.open(ctx.folder).iter_rows(["meta"])]
+            facts["teacher_right"] = flaws.count("") / len(flaws)
+        return facts
     _not_by_the_small_one(model, "word problems")
     questions, removed, first = _taught(ctx, model, taught.question_assignments(seed, rows))
     kept, more, second = _taught(ctx, model, taught.solution_assignments(questions, seed))

@@ -33,19 +33,36 @@ _LITERAL = re.compile(r"(?<![\w.])\d+(?![\w.])")
 class Teacher:
     """How often the simulated teacher errs (TinyGSM studies an unchecked one). The recipe uses no errors.
 
-    wrong_share: programs with one wrong operator or a dropped step; broken_share: programs that do not run.
+    wrong_share: programs with one wrong operator or a dropped step; wrong_each: the same for every arithmetic
+    operation that a problem takes, so that long problems go wrong more often; broken_share: programs that do
+    not run.
     """
 
     wrong_share: float = 0.0
     broken_share: float = 0.0
+    wrong_each: float = 0.0
 
     def __post_init__(self) -> None:
-        for field in ("wrong_share", "broken_share"):
+        for field in ("wrong_share", "broken_share", "wrong_each"):
             value = getattr(self, field)
             if not 0 <= value <= 1:
                 raise HornbookError(f"word problems: {field}={value} is not a share between 0 and 1")
         if self.wrong_share + self.broken_share > 1:
             raise HornbookError("word problems: wrong_share and broken_share add up to more than 1")
+
+    def errs(self) -> bool:
+        """Whether any program may be other than right."""
+        return bool(self.wrong_share or self.broken_share or self.wrong_each)
+
+    def answers(self, program: str, work: int, rng: Random) -> tuple[str, str]:
+        """What this teacher writes where `program`, of `work` operations, is right: (program, flaw or "")."""
+        draw = rng.random()
+        right = (1 - self.wrong_share) * (1 - self.wrong_each) ** work
+        if draw < 1 - right:
+            return spoil(program, rng)
+        if draw < 1 - right + self.broken_share:
+            return break_program(program, rng), "broken"
+        return program, ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +94,12 @@ class Problem:
 
 
 def write_problem(
-    seed: int, index: int, *, held_out: bool = False, teacher: Teacher | None = None
+    seed: int, index: int, *, held_out: bool = False, teacher: Teacher | None = None, wording: int = 0
 ) -> Problem:
-    """Problem number `index` of the sample `seed`, from training or from held-out skeletons."""
+    """Problem number `index` of the sample `seed`, from training or from held-out skeletons.
+
+    wording: another number tells the same plan with the same numbers again, in another scene and other words.
+    """
     rng = rng_for(VERSION, seed, index, held_out)
     while True:
         skeleton = _draw_skeleton(rng, held_out)
@@ -87,15 +107,13 @@ def write_problem(
         if first is not None:
             break
     (numbers, answer), (second, second_answer) = first
+    if wording:
+        rng = rng_for(f"{VERSION}/wording-{wording}", seed, index, held_out)
     scene = pick(rng, problem_steps.scenes_for(skeleton))
     question, program, distractor = _word(skeleton, scene, numbers, rng)
     flaw = ""
     if teacher is not None:
-        draw = rng.random()
-        if draw < teacher.wrong_share:
-            program, flaw = spoil(program, rng)
-        elif draw < teacher.wrong_share + teacher.broken_share:
-            program, flaw = break_program(program, rng), "broken"
+        program, flaw = teacher.answers(program, work_of(skeleton), rng)
     return Problem(
         question=question,
         program=program,
@@ -110,18 +128,52 @@ def write_problem(
     )
 
 
+def work_of(skeleton: tuple[str, ...]) -> int:
+    """Arithmetic operations of a plan."""
+    return sum(problem_steps.STEPS[name].work for name in skeleton)
+
+
+def solve_again(problem: Problem, teacher: Teacher, rng: Random) -> int | None:
+    """The number that one more solution of this teacher gives; None if it does not run.
+
+    `problem` is the right one, written without a teacher.
+    """
+    program, flaw = teacher.answers(problem.program, work_of(problem.skeleton), rng)
+    return None if flaw == "broken" else _calculate(program)
+
+
 def problem_rows(
-    seed: int, rows: int, *, start: int = 0, held_out: bool = False, teacher: Teacher | None = None
+    seed: int,
+    rows: int,
+    *,
+    start: int = 0,
+    held_out: bool = False,
+    teacher: Teacher | None = None,
+    solutions: int = 1,
 ) -> Iterator[dict[str, str]]:
-    """Rows of a documents corpus; `text` is the question and, after a line break, the program."""
+    """Rows of a documents corpus; `text` is the question and, after a line break, the program.
+
+    solutions: how many times the teacher solves each problem; what the others gave stands in `meta.others`.
+    """
     for index in range(start, rows):
         problem = write_problem(seed, index, held_out=held_out, teacher=teacher)
+        others: dict[str, list[int | None]] = {}
+        if solutions > 1:
+            right = write_problem(seed, index, held_out=held_out)
+            rng = rng_for(VERSION + "/others", seed, index, held_out)
+            others["others"] = [solve_again(right, teacher or Teacher(), rng) for _ in range(solutions - 1)]
         yield {
             "id": f"problem-{'test' if held_out else 'train'}-{seed}-{index}",
             "text": f"{problem.question}\n{problem.program}",
             "source": SOURCE,
             "meta": meta(
-                VERSION, seed, index, question=problem.question, program=problem.program, **problem.as_json()
+                VERSION,
+                seed,
+                index,
+                question=problem.question,
+                program=problem.program,
+                **problem.as_json(),
+                **others,
             ),
         }
 

@@ -134,19 +134,28 @@ def raise_model(
     validation: Tokens,
     seed: int,
     start: "Decoder | None" = None,
+    keep_phases: bool = False,
     progress: Any = None,
     log: Any = None,
     say: Any = None,
 ) -> TrainResult:
     """Trains a decoder over `phases` into `folder`; goes on where an earlier attempt stopped.
 
-    start: a decoder of shape `model` to begin with; None: random weights.
+    start: a decoder of shape `model` to begin with; None: random weights. keep_phases: the model as each
+    phase ends stays in `folder/after/<phase>`, beside the newest in `folder`.
     """
     import torch
 
     from hornbook.model.decoder import Decoder
+    from hornbook.model.hf import save_checkpoint
     from hornbook.train.objectives import next_token
     from hornbook.train.scaling import scale_initial_values
+
+    def save(trained: Any, where: Path) -> None:
+        if keep_phases:
+            ended = next(s.phase.name for s in trainer.stretches if s.last == trainer.position.step)
+            save_checkpoint(trained, where / "after" / ended)
+        save_checkpoint(trained, where)
 
     torch.manual_seed(seed)
     if start is None:
@@ -162,6 +171,7 @@ def raise_model(
         settings,
         folder,
         validation=held_out,
+        save_model=save,
     )
     return trainer.run(progress=progress, log=log, say=say)
 

@@ -5,16 +5,16 @@ threads), so a comparison of three arms over three seeds costs little more than 
 """
 
 import json
-import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hornbook.lab.files import write_json
 from hornbook.lab.step import Artifact, Estimate, StepContext, step
+from hornbook.lab.workers import side_by_side
 from hornbook.model.config import ModelConfig
 from hornbook.train.pretrain import PhasePlan, Tokens, finish_checkpoint, raise_model
 from hornbook.train.settings import TrainSettings
@@ -52,52 +52,52 @@ def train_probes(
     tokenizer: Artifact | Path,
     validation: Tokens,
     workers: int,
+    keep_phases: bool = False,
 ) -> dict[str, Any]:
     """Raises one student per (arm, seed); `artifact / "<arm>-<seed>"` is its checkpoint.
 
     Arms see the same number of tokens when their phases say so: that is the caller's to arrange. A probe
     that is finished is not trained again when the step is resumed.
 
+    Args:
+        validation: token files measured at phase ends; none: nothing is measured.
+        keep_phases: keep the checkpoint at the end of every phase, below `after/<phase>` of the probe's.
+
     Facts: `bits_per_byte` {arm: {domain: [one per seed]}}, `seconds`, `tokens` per arm.
     """
     started = time.perf_counter()
     jobs = [(arm, seed) for seed in seeds for arm in arms]
-    progress = ctx.progress(sum(phase.tokens for arm, _ in jobs for phase in arms[arm]), "tokens")
     shared: dict[str, Any] = {
         "model": model,
         "tokens": _paths(tokens),
         "settings": replace(settings, threads=1),
         "tokenizer": tokenizer.path if isinstance(tokenizer, Artifact) else tokenizer,
         "validation": _paths(validation),
+        "keep_phases": keep_phases,
     }
-    results: dict[tuple[str, int], dict[str, Any]] = {}
-    # spawn: a forked torch process may hang in its thread pools
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        waiting: dict[Future[dict[str, Any]], tuple[str, int]] = {
-            pool.submit(_probe, ctx.folder / f"{arm}-{seed}", phases=arms[arm], seed=seed, **shared): (
-                arm,
-                seed,
+
+    def say(name: str, result: Mapping[str, Any]) -> None:
+        bits = result["bits_per_byte"].get("all")
+        arm, seed = name.rsplit("-", 1)
+        ctx.say(f"{arm}, seed {seed}: {f'{bits:.3f} bits per byte' if bits is not None else 'trained'}")
+
+    results = side_by_side(
+        {
+            f"{arm}-{seed}": partial(
+                _probe, ctx.folder / f"{arm}-{seed}", phases=arms[arm], seed=seed, **shared
             )
             for arm, seed in jobs
-        }
-        try:
-            while waiting:
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    arm, seed = waiting.pop(future)
-                    results[arm, seed] = future.result()
-                    progress.advance(sum(phase.tokens for phase in arms[arm]))
-                    ctx.say(
-                        f"{arm}, seed {seed}: {results[arm, seed]['bits_per_byte']['all']:.3f} bits per byte"
-                    )
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
-    domains = results[jobs[0]]["bits_per_byte"]
+        },
+        workers=workers,
+        progress=ctx.progress(sum(phase.tokens for arm, _ in jobs for phase in arms[arm]), "tokens"),
+        finished=say,
+    )
+    domains = results["{}-{}".format(*jobs[0])]["bits_per_byte"]
     return {
         "bits_per_byte": {
             arm: {
-                domain: [results[arm, seed]["bits_per_byte"][domain] for seed in seeds] for domain in domains
+                domain: [results[f"{arm}-{seed}"]["bits_per_byte"][domain] for seed in seeds]
+                for domain in domains
             }
             for arm in arms
         },
@@ -120,6 +120,8 @@ def _probe(
     settings: TrainSettings,
     tokenizer: Path,
     validation: Mapping[str, Path],
+    keep_phases: bool,
+    progress: Any,
 ) -> dict[str, Any]:
     """One probe, in its own process; its result is kept, so it is raised once."""
     import torch
@@ -127,10 +129,9 @@ def _probe(
     kept = folder / _RESULT
     if kept.is_file():
         found: dict[str, Any] = json.loads(kept.read_text())
+        progress.advance(sum(phase.tokens for phase in phases))
         return found
     torch.set_num_threads(1)
-    from hornbook.lab.progress import NullProgress
-
     result = raise_model(
         folder,
         model=model,
@@ -140,10 +141,12 @@ def _probe(
         tokenizer=tokenizer,
         validation=validation,
         seed=seed,
-        progress=NullProgress(1),
+        keep_phases=keep_phases,
+        progress=progress,
         say=lambda sentence: None,
     )
-    finish_checkpoint(folder, tokenizer)
+    for one in (folder, *sorted(folder.glob("after/*"))):
+        finish_checkpoint(one, tokenizer)
     summary = {"bits_per_byte": dict(result.bits_per_byte), "tokens_per_second": result.tokens_per_second}
     write_json(kept, summary)
     return summary
