@@ -15,7 +15,7 @@ from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.evals.candidates import prompt_tokens
 from hornbook.lab.files import write_json
-from hornbook.lab.step import Artifact, StepContext, step
+from hornbook.lab.step import StepContext, step
 from hornbook.lab.workers import side_by_side
 from hornbook.train.settings import TrainSettings
 from hornbook.train.verifier import Judged, Supervision, VerifierLoader, save_verifier, write_judged
@@ -59,7 +59,8 @@ def train_verifiers(
     when the step is resumed.
 
     Facts: by verifier `loss` (nats a judged token at the end), `accuracy` (share of judged tokens on the
-    right side of even odds, over the last tenth), `answers`, `right` (share), `epochs`.
+    right side of even odds, over the last tenth), `answers`, `left_out` (longer than a row, or empty), `right`
+    (share), `epochs`.
     """
     if not verifiers:
         raise HornbookError("train_verifiers: there is no verifier to train.")
@@ -103,19 +104,18 @@ def _train(
         return found
     torch.set_num_threads(1)
     tokenizer = Tokenizer.load(plan.start)
-    answers = [json.loads(row["meta"]) for row in Corpus.open(plan.solutions).iter_rows(["meta"])]
+    judged = []
+    left_out = 0
+    for row in Corpus.open(plan.solutions).iter_rows(["meta"]):
+        one = json.loads(row["meta"])
+        answer = Judged(prompt_tokens(tokenizer, one["question"]), one["tokens"], bool(one["right"]))
+        if one["tokens"] and len(answer.question) + len(answer.answer) <= time:
+            judged.append(answer)
+        else:
+            left_out += 1
     data = folder / "judged"
     shutil.rmtree(data, ignore_errors=True)
-    file = write_judged(
-        data,
-        (
-            Judged(prompt_tokens(tokenizer, one["question"]), one["tokens"], bool(one["right"]))
-            for one in answers
-            if one["tokens"]
-        ),
-        vocab_size=tokenizer.vocab_size,
-        supervision=plan.supervision,
-    )
+    file = write_judged(data, judged, vocab_size=tokenizer.vocab_size, supervision=plan.supervision)
     torch.manual_seed(plan.seed)
     decoder = load_checkpoint(plan.start, dtype=torch.float32).train()
     if plan.fresh:
@@ -138,8 +138,9 @@ def _train(
     summary = {
         "loss": result.loss,
         "accuracy": sum(line["accuracy"] for line in late) / len(late),
-        "answers": len(answers),
-        "right": sum(bool(one["right"]) for one in answers) / len(answers),
+        "answers": len(judged),
+        "left_out": left_out,
+        "right": sum(one.right for one in judged) / len(judged),
         "epochs": loader.epochs(result.steps)[0],
         "plan": {
             name: str(value) for name, value in asdict(plan).items() if name not in ("start", "solutions")

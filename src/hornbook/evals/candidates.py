@@ -89,8 +89,7 @@ def best(candidates: Sequence[Candidate], scores: Sequence[float]) -> Candidate:
     """The candidate with the highest score; the first of equals; one cut off at the limit only if all
     were."""
     ranked = zip(candidates, scores, strict=True)
-    return max(ranked, key=lambda
-    pair: (pair[0].finished, pair[1]))[0]
+    return max(ranked, key=lambda pair: (pair[0].finished, pair[1]))[0]
 
 
 def majority(candidates: Sequence[Candidate]) -> Candidate:
@@ -103,29 +102,8 @@ def majority(candidates: Sequence[Candidate]) -> Candidate:
 
 
 def auc(scores: Sequence[float], right: Sequence[bool]) -> float | None:
-    """Probability that a right candidate scores above a wrong one (ties count half); None without both
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-   
-    kinds.""" import numpy as
-    np
+    """Probability that a right candidate scores above a wrong one (ties count half); None without both."""
+    import numpy as np
 
     values, truth = np.asarray(scores, float), np.asarray(right, bool)
     positive, negative = int(truth.sum()), int((~truth).sum())

@@ -47,7 +47,7 @@ def side_by_side(
     Args:
         jobs: each is called with one more argument, `progress`, to be advanced as its work is done. Function
             and arguments must be picklable; what a job must not lose it keeps in files itself.
-        workers: processes at most.
+        workers: processes at most; with 1 the jobs run in this process, one after the other.
         progress: receives what all jobs advance.
         finished: called with name and result as jobs end.
 
@@ -57,6 +57,8 @@ def side_by_side(
     """
     if workers < 1:
         raise HornbookError(f"workers is {workers}; it must be at least 1.")
+    if workers == 1:
+        return _one_by_one(jobs, progress, finished)
     results: dict[str, Result] = {}
     context = multiprocessing.get_context("spawn")  # a forked torch process may hang in its thread pools
     counter = context.Value("d", 0.0)
@@ -84,6 +86,32 @@ def side_by_side(
     if float(counter.value) > shown:
         progress.advance(float(counter.value) - shown)
     return {name: results[name] for name in jobs}
+
+
+def _one_by_one(
+    jobs: Mapping[str, "partial[Result]"], progress: Advances, finished: Callable[[str, Result], None] | None
+) -> dict[str, Result]:
+    import torch
+
+    threads = torch.get_num_threads()  # jobs take one thread each; the caller keeps its own
+    results = {}
+    try:
+        for name, job in jobs.items():
+            results[name] = job(progress=_Quiet(progress))
+            if finished is not None:
+                finished(name, results[name])
+    finally:
+        torch.set_num_threads(threads)
+    return results
+
+
+class _Quiet:
+    """Passes on what is advanced; numbers beside the count belong to one job and are not shown."""
+
+    def __init__(self, progress: Advances) -> None:
+        self.advance = progress.advance
+
+    def set(self, **numbers: object) -> None: ...
 
 
 def _begin(counter: Any) -> None:

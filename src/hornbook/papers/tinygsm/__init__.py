@@ -152,7 +152,9 @@ SCALES = {
         test=8,
         samples=2,
         planted=10,
+        time=256,
         seeds=(0,),
+        workers=1,
     ),
     "quick": QUICK,
     "gpu": replace(

@@ -157,8 +157,8 @@ def judge_claims(run: Run, study: Study) -> None:
         "errors-average-out",
         "Of a clean teacher's student a noisy teacher's keeps more than that teacher gets right.",
         kept,
-        why=f"Teacher right on {study.teachers['noisier']:.1%}; its student {fmean(study.arm('noisier')):.3f}, "
-        f"the clean one's {fmean(study.arm('exact')):.3f}.",
+        why=f"Teacher right on {study.teachers['noisier']:.1%}; its student "
+        f"{fmean(study.arm('noisier')):.3f}, the clean one's {fmean(study.arm('exact')):.3f}.",
     )
     _claim(
         run,
