@@ -17,6 +17,7 @@ from hornbook.synth.word_problems import (
     problem_rows,
     spoil,
     substitute,
+    work_of,
     write_problem,
 )
 
@@ -149,3 +150,32 @@ def test_spoiled_programs_run_and_are_wrong_and_broken_ones_do_not_run() -> None
     wrong = sum(o.ok and o.value != truth for o, truth in zip(outcomes[::2], truths))
     assert wrong == 120
     assert not any(outcome.ok for outcome in outcomes[1::2])
+
+
+def test_a_teacher_that_errs_by_the_step_errs_more_on_long_problems() -> None:
+    wrong: dict[int, list[bool]] = {}
+    for index in range(3000):
+        problem = write_problem(3, index, teacher=Teacher(wrong_each=0.3))
+        wrong.setdefault(work_of(problem.skeleton), []).append(problem.flaw != "")
+    for work, flags in wrong.items():
+        expected = 1 - 0.7**work
+        assert abs(sum(flags) / len(flags) - expected) < 4 * (expected * (1 - expected) / len(flags)) ** 0.5
+
+
+def test_told_again_a_problem_has_the_same_plan_and_numbers_in_other_words() -> None:
+    for index in range(50):
+        first, again = (write_problem(1, index, held_out=True, wording=w) for w in (0, 1))
+        assert (again.skeleton, again.numbers, again.answer) == (first.skeleton, first.numbers, first.answer)
+        assert again.question != first.question
+        assert calculate(again.program) == first.answer
+
+
+def test_other_solutions_of_a_faultless_teacher_agree_and_of_an_erring_one_differ_sometimes() -> None:
+    def others(teacher: Teacher) -> list[bool]:
+        rows = problem_rows(5, 300, teacher=teacher, solutions=3)
+        metas = [json.loads(row["meta"]) for row in rows]
+        return [set(meta["others"]) == {meta["answer"]} for meta in metas]
+
+    assert all(others(Teacher()))
+    share = sum(others(Teacher(wrong_each=0.1, broken_share=0.1))) / 300
+    assert 0.2 < share < 0.8

@@ -59,8 +59,8 @@ def train_verifiers(
     when the step is resumed.
 
     Facts: by verifier `loss` (nats a judged token at the end), `accuracy` (share of judged tokens on the
-    right side of even odds, over the last tenth), `answers`, `left_out` (longer than a row, or empty), `right`
-    (share), `epochs`.
+    right side of even odds, over the last tenth), `answers`, `left_out` (longer than a row, or empty),
+    `right` (share), `epochs`.
     """
     if not verifiers:
         raise HornbookError("train_verifiers: there is no verifier to train.")
