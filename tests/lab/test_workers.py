@@ -1,4 +1,4 @@
-"""Jobs side by side: order, counting, and what a failing one does. Imports nothing heavy: children do so too."""
+"""Jobs side by side: order, counting, what a failing one does. Imports nothing heavy: children do so too."""
 
 from functools import partial
 

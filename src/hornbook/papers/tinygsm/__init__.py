@@ -62,9 +62,9 @@ def _training(learning_rate: float) -> TrainSettings:
 class Settings:
     """What this recipe can be told."""
 
-    problems: int = 13_000
+    problems: int = 12_000
     """Problems that the erring teacher writes for the generators."""
-    wrong_each: float = 0.12
+    wrong_each: float = 0.1
     """Chance that the teacher gets an arithmetic operation of a problem wrong."""
     broken_share: float = 0.05
     """Programs of the teacher that do not run."""
@@ -80,7 +80,7 @@ class Settings:
     """Training tokens of a generator."""
     checkpoints: tuple[float, float] = (0.3, 0.6)
     """Where in the training the earlier checkpoints lie that give verifier data."""
-    arm_problems: int = 8_000
+    arm_problems: int = 7_000
     arm_tokens: int = 600_000
     """Problems and training tokens of the small generators that compare data."""
     rows: int = 16
@@ -188,17 +188,17 @@ def recipe(run: Run, settings: Settings) -> None:
     benchmark = run.step(write_word_problems, rows=s.benchmark, seed=BENCHMARK, held_out=True)
     test = run.step(write_word_problems, rows=s.test, seed=TEST, held_out=True)
     teacher = run.step(
-        write_word_problems, rows=10 * s.test, seed=TEST, held_out=True, executed=False, **noise
+        write_word_problems, rows=4 * s.test, seed=TEST, held_out=True, executed=False, **noise
     )
     other = {  # for the ablations
-        "exact": run.step(write_word_problems, rows=s.problems),
+        "exact": run.step(write_word_problems, rows=s.arm_problems),
         "noisier": run.step(
             write_word_problems,
-            rows=s.problems,
+            rows=s.arm_problems,
             wrong_each=min(1.0, 2.5 * s.wrong_each),
             broken_share=s.broken_share,
         ),
-        "agreed": run.step(write_word_problems, rows=2 * s.problems, solutions=3, **noise),
+        "agreed": run.step(write_word_problems, rows=2 * s.arm_problems, solutions=3, **noise),
     }
     generic = {
         "exercises": run.step(write_exercises, rows=s.problems // 4),
