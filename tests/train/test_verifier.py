@@ -120,7 +120,7 @@ def test_a_verifier_learns_what_makes_an_answer_right(tmp_path: Path) -> None:
     Trainer(
         verifier,
         token_verifier,
-        Phase(name="verify", loader=loader, steps=60),
+        Phase(name="verify", loader=loader, steps=45),
         settings,
         tmp_path / "run",
         save_model=save_verifier,  # type: ignore[arg-type]
