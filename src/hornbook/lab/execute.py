@@ -18,6 +18,7 @@ from hornbook.errors import HornbookError
 from hornbook.lab import files
 from hornbook.lab.live import Live
 from hornbook.lab.memory import Meter, is_out_of_memory
+from hornbook.lab.ranks import alone
 from hornbook.lab.step import STEP_FILE, Step, StepContext
 
 ATTEMPT_FILE = ".attempt.json"  # what earlier, interrupted attempts took
@@ -149,7 +150,8 @@ def execute(
     )
     meter = Meter(beat=lambda meter: _note_attempt(partial, before, meter))
     try:
-        with meter, live.making(context) if live is not None else nullcontext():
+        others = nullcontext() if step.every_rank else alone()
+        with meter, live.making(context) if live is not None else nullcontext(), others:
             try:
                 facts = step.function(context, **inputs)
             finally:

@@ -2,14 +2,17 @@
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hornbook.lab.execute import DamagedArtifact, partial_folder, read_record
-from hornbook.lab.step import Step, StepContext
+if TYPE_CHECKING:
+    from hornbook.lab.step import Step
 
 _POLL_SECONDS = 0.2
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 def rank() -> int:
@@ -17,13 +20,31 @@ def rank() -> int:
     return int(os.environ.get("RANK", "0")) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else 0
 
 
-def wait_for_rank_0(step: Step, key: str, inputs: Mapping[str, Any], final: Path) -> dict[str, Any]:
+@contextmanager
+def alone() -> Iterator[None]:
+    """What runs inside is run by this rank alone: it must not wait for the others."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
+
+
+def is_alone() -> bool:
+    """Whether this rank works by itself here, while the others wait (a step without `every_rank`)."""
+    return _ALONE.get()
+
+
+def wait_for_rank_0(step: "Step", key: str, inputs: Mapping[str, Any], final: Path) -> dict[str, Any]:
     """The record of the step once rank 0 has finished it.
 
     A step with `every_rank` is called here too, as soon as rank 0 has made its folder; such a step ends
     with a barrier of its own, so that rank 0 does not finish before the others have written. Nothing is
     waited for forever: when rank 0 fails, torchrun ends the other ranks.
     """
+    from hornbook.lab.execute import DamagedArtifact, partial_folder, read_record
+    from hornbook.lab.step import StepContext
+
     called = False
     while True:
         try:

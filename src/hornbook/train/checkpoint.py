@@ -8,6 +8,7 @@ are kept, and nothing is ever unpickled.
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,8 @@ from hornbook.lab.files import disk_guard, sha256_file, sync_folder, write_atomi
 KEEP = 2
 _FORMAT = 1
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
-_RNG = "_rng."
+RNG = "_rng."
+"""Before the device's name in the names of RNG states."""
 
 
 @dataclass(frozen=True)
@@ -73,29 +75,37 @@ def save(folder: Path, step: int, snapshot: Snapshot) -> Path:
     try:
         with disk_guard(folder):
             partial.mkdir()
-            random = {_RNG + device: state for device, state in snapshot.random.items()}
+            random = {RNG + device: state for device, state in snapshot.random.items()}
             save_file(_flat(snapshot.weights), partial / _WEIGHTS)
             save_file(_flat(snapshot.optimizer) | random, partial / _OPTIMIZER)
-            state = {
-                "format": _FORMAT,
-                "step": step,
-                "sha256": {name: sha256_file(partial / name) for name in (_WEIGHTS, _OPTIMIZER)},
-                **snapshot.state,
-            }
-            write_atomic(partial / _STATE, json.dumps(state, indent=1))
-            for name in (_WEIGHTS, _OPTIMIZER):
-                _sync(partial / name)
-            if final.exists():
-                shutil.rmtree(final)
-            os.replace(partial, final)
-            sync_folder(folder)
+            hashes = {name: sha256_file(partial / name) for name in (_WEIGHTS, _OPTIMIZER)}
+            complete(partial, final, step, hashes, snapshot.state)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+    sweep(folder)
+    return final
+
+
+def complete(
+    partial: Path, final: Path, step: int, hashes: Mapping[str, str], state: Mapping[str, Any]
+) -> None:
+    """Puts the state beside the tensor files named in `hashes` and gives the folder its name."""
+    whole = {"format": _FORMAT, "step": step, "sha256": dict(hashes), **state}
+    write_atomic(partial / _STATE, json.dumps(whole, indent=1))
+    for name in hashes:
+        _sync(partial / name)
+    if final.exists():
+        shutil.rmtree(final)
+    os.replace(partial, final)
+    sync_folder(final.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Removes all checkpoints but the newest `KEEP`, and what was left half written."""
     for old in found(folder)[KEEP:]:
         shutil.rmtree(old, ignore_errors=True)
     for stale in folder.glob(".step-*.partial"):
         shutil.rmtree(stale, ignore_errors=True)
-    return final
 
 
 def found(folder: Path) -> list[Path]:
@@ -115,8 +125,8 @@ def newest_state(folder: Path) -> dict[str, Any]:
     return {}
 
 
-def load_newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, Snapshot] | None:
-    """The newest checkpoint that is whole; None when there is none at all.
+def newest_whole(folder: Path, say: Callable[[str], None]) -> tuple[Path, dict[str, Any]] | None:
+    """The newest checkpoint that is whole and what it says of itself; None when there is none at all.
 
     A damaged one is named through `say` and the one before it is taken.
 
@@ -126,7 +136,7 @@ def load_newest(folder: Path, say: Callable[[str], None]) -> tuple[Path, Snapsho
     candidates = found(folder)
     for place, path in enumerate(candidates):
         try:
-            return path, load(path)
+            return path, check(path)
         except HornbookError as error:
             if place + 1 == len(candidates):
                 raise
@@ -140,8 +150,31 @@ def load(path: Path) -> Snapshot:
     Raises:
         HornbookError: naming the file that is missing, cut off or changed.
     """
+    return read(path, check(path))
+
+
+def read(path: Path, state: Mapping[str, Any]) -> Snapshot:
+    """The tensors of a checkpoint that `check` found whole, put together where several ranks wrote them."""
     from safetensors.torch import load_file
 
+    if set(state["sha256"]) == {_WEIGHTS, _OPTIMIZER}:
+        weights, rest = load_file(path / _WEIGHTS), load_file(path / _OPTIMIZER)
+    else:
+        together = _put_together(path)
+        weights, rest = {}, {}
+        for name, value in together.items():
+            (rest if is_not_weight(name) else weights)[name] = value
+    random = {name.removeprefix(RNG): value for name, value in rest.items() if name.startswith(RNG)}
+    optimizer = {name: value for name, value in rest.items() if not name.startswith(RNG)}
+    return Snapshot(weights, optimizer, random, state)
+
+
+def check(path: Path) -> dict[str, Any]:
+    """The state of one checkpoint, when all its files are there and whole.
+
+    Raises:
+        HornbookError: naming the file that is missing, cut off or changed.
+    """
     try:
         state = json.loads((path / _STATE).read_text())
         hashes, version = state["sha256"], state["format"]
@@ -153,16 +186,30 @@ def load(path: Path) -> Snapshot:
         raise HornbookError(
             f"The checkpoint {path} has format {version}; this version of Hornbook reads {_FORMAT}."
         )
-    for name in (_WEIGHTS, _OPTIMIZER):
+    for name, digest in hashes.items():
         file = path / name
         if not file.is_file():
             raise HornbookError(f"The checkpoint {path} is damaged: {name} is missing.")
-        if sha256_file(file) != hashes.get(name):
+        if sha256_file(file) != digest:
             raise HornbookError(f"The checkpoint {path} is damaged: {name} is cut off or was changed.")
-    weights, optimizer = load_file(path / _WEIGHTS), load_file(path / _OPTIMIZER)
-    random = {name.removeprefix(_RNG): value for name, value in optimizer.items() if name.startswith(_RNG)}
-    optimizer = {name: value for name, value in optimizer.items() if not name.startswith(_RNG)}
-    return Snapshot(weights, optimizer, random, state)
+    return dict(state)
+
+
+def is_not_weight(name: str) -> bool:
+    """Whether a tensor in the files of several ranks is the optimizer's or a generator's."""
+    return name.startswith(RNG) or name.rpartition(".")[2] in ("first", "second", "step", "momentum")
+
+
+def _put_together(path: Path) -> dict[str, Tensor]:
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+
+    described: Any = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
+    tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in described.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # that there is no process group: there need not be one
+        dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)
+    return tensors
 
 
 def _flat(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

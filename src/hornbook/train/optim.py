@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hornbook.train.parallel import World
+from hornbook.train.parallel import World, held, whole
 from hornbook.train.parametrization import Factors
 from hornbook.train.settings import OptimizerSettings
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration (Jordan et al. 2024): steepest at 0, values end within 0.7 to 1.2."""
+
+_GATHERED_NUMBERS = 1 << 26
+"""Of gradients in pieces at most so many numbers are put together at once (256 MB)."""
 
 
 def orthogonalise(x: Tensor, *, steps: int = 5, dtype: torch.dtype = torch.bfloat16) -> Tensor:
@@ -103,32 +106,49 @@ class Muon:
         """One update of every matrix that has a gradient. Gradients are overwritten."""
         for parameter, buffer in self.state.items():
             if parameter.grad is not None:
-                buffer.lerp_(parameter.grad, 1 - self.momentum)
-                parameter.grad.lerp_(buffer, self.momentum)
+                own, gradient = held(buffer)[0], held(parameter.grad)[0]
+                own.lerp_(gradient, 1 - self.momentum)
+                gradient.lerp_(own, self.momentum)
         for shape, matrices in self.stacks.items():
             live = [matrix for matrix in matrices if matrix.parameter.grad is not None]
-            if not live:
-                continue
-            updates = self._orthogonal(live)
-            for matrix, update in zip(live, updates, strict=True):
-                weight = matrix.parameter[matrix.first : matrix.last]
-                rate = learning_rate * matrix.rate
-                if self.weight_decay:
-                    weight.mul_(1 - rate * matrix.decay * self.weight_decay)
-                weight.add_(update, alpha=-rate * self.factor(*shape))
+            size = self._at_once(live, shape)
+            for first in range(0, len(live), size):
+                part = live[first : first + size]
+                for matrix, update in zip(part, self._orthogonal(part), strict=True):
+                    rows, update = _own_rows(matrix, update)
+                    rate = learning_rate * matrix.rate
+                    if self.weight_decay:
+                        rows.mul_(1 - rate * matrix.decay * self.weight_decay)
+                    rows.add_(update, alpha=-rate * self.factor(*shape))
+
+    def _at_once(self, matrices: list[Matrix], shape: tuple[int, int]) -> int:
+        """How many matrices are gathered at once: all where they are whole, few where they lie in pieces."""
+        if not matrices or not hasattr(matrices[0].parameter, "full_tensor"):
+            return max(1, len(matrices))
+        return max(self.world.size, _GATHERED_NUMBERS // (shape[0] * shape[1]))
 
     def _orthogonal(self, matrices: list[Matrix]) -> Tensor:
+        """Updates of all `matrices`; every rank orthogonalises its share of them, as whole matrices."""
         share = -(-len(matrices) // self.world.size)
         mine = slice(self.world.rank * share, min((self.world.rank + 1) * share, len(matrices)))
-        grads = [m.parameter.grad[m.first : m.last] for m in matrices[mine] if m.parameter.grad is not None]
+        pieces = [whole(m.parameter.grad)[m.first : m.last] for m in matrices if m.parameter.grad is not None]
+        grads = pieces[mine]
         if self.world.size == 1:
             return orthogonalise(torch.stack(grads), dtype=self.dtype)
         device = matrices[0].parameter.device
-        whole = torch.zeros(len(matrices), *matrices[0].shape, dtype=self.dtype, device=device)
+        updates = torch.zeros(len(matrices), *matrices[0].shape, dtype=self.dtype, device=device)
         if grads:
-            whole[mine] = orthogonalise(torch.stack(grads), dtype=self.dtype)
-        self.world.sum(whole)
-        return whole
+            updates[mine] = orthogonalise(torch.stack(grads), dtype=self.dtype)
+        self.world.sum(updates)
+        return updates
+
+
+def _own_rows(matrix: Matrix, update: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows of a matrix that this rank holds (all where it is not in pieces), and their update."""
+    own, begin = held(matrix.parameter)
+    first = min(max(matrix.first, begin), begin + len(own))
+    last = max(first, min(matrix.last, begin + len(own)))
+    return own[first - begin : last - begin], update[first - matrix.first : last - matrix.first]
 
 
 class Optimizer:
@@ -216,6 +236,17 @@ class Optimizer:
         if self.muon is not None:
             peak = settings.muon_learning_rate
             self.muon.step((settings.learning_rate if peak is None else peak) * factor)
+
+    def blank(self) -> dict[str, Tensor]:
+        """Tensors like those that `tensors` will give after a step, in the pieces the parameters lie in."""
+        found: dict[str, Tensor] = {}
+        for group in self.adamw.param_groups if self.adamw is not None else ():
+            for parameter in group["params"]:
+                name = self.names[parameter]
+                found[f"{name}.first"] = torch.zeros_like(parameter)
+                found[f"{name}.second"] = torch.zeros_like(parameter)
+                found[f"{name}.step"] = torch.zeros(())
+        return found | self.tensors()
 
     def zero_grad(self) -> None:
         """Drops all gradients."""

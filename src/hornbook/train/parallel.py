@@ -25,6 +25,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from hornbook.errors import HornbookError
+from hornbook.lab.ranks import is_alone
 
 
 @dataclass(frozen=True)
@@ -58,12 +59,58 @@ class ProcessGroup(World):
         """All-reduce."""
         dist.all_reduce(tensor)
 
+    def copy_from_rank_0(self, tensors: Sequence[Tensor]) -> None:
+        """Gives every rank the numbers of rank 0, in place."""
+        for tensor in tensors:
+            dist.broadcast(tensor.detach(), 0)
+
 
 def current_world() -> World:
     """The world this process is in: that of torch.distributed where it is initialised, else alone."""
+    if is_alone():
+        return World()
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         return ProcessGroup(dist.get_rank(), dist.get_world_size())
     return World()
+
+
+def join_torchrun() -> None:
+    """Joins the process group that torchrun's environment describes; nothing where there is none.
+
+    Gloo adds tensors on the CPU, NCCL those on CUDA; a rank takes the GPU of its local number.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2 or is_alone():
+        return
+    if not dist.is_available() or dist.is_initialized():
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("cpu:gloo,cuda:nccl")
+    else:
+        dist.init_process_group("gloo")
+
+
+def training_device() -> torch.device:
+    """The GPU of this rank where there is one, else the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor that lies in pieces over the ranks (all must ask); any other as it is."""
+    gather = getattr(tensor, "full_tensor", None)
+    return tensor if gather is None else gather()
+
+
+def held(tensor: Tensor) -> tuple[Tensor, int]:
+    """This rank's rows of a tensor, and the number of the first. All rows of one that is not in pieces."""
+    if not hasattr(tensor, "to_local"):
+        return tensor, 0
+    size, rank = dist.get_world_size(), dist.get_rank()
+    share = -(-tensor.shape[0] // size)  # torch.chunk's rule: all pieces but the last are equal
+    own: Tensor = tensor.to_local()
+    return own, min(rank * share, tensor.shape[0])
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hornbook.data.packing import PackedLoader, SequentialLoader
 from hornbook.data.tokens import TokenFile
 from hornbook.errors import HornbookError
+from hornbook.lab.ranks import rank
 from hornbook.lab.step import Artifact, Estimate, StepContext, step
 from hornbook.model.config import ModelConfig
 from hornbook.train.schedule import Schedule
@@ -64,7 +65,7 @@ def _estimate(
     )
 
 
-@step(version="1", makes="checkpoint", estimate=_estimate)
+@step(version="1", makes="checkpoint", estimate=_estimate, every_rank=True)
 def pretrain(
     ctx: StepContext,
     *,
@@ -104,7 +105,8 @@ def pretrain(
         log=ctx.log,
         say=ctx.say,
     )
-    finish_checkpoint(ctx.folder / "model", tokenizer)
+    if rank() == 0:
+        finish_checkpoint(ctx.folder / "model", tokenizer)
     return facts_of(model, result)
 
 
@@ -149,6 +151,7 @@ def raise_model(
     from hornbook.model.decoder import Decoder
     from hornbook.model.hf import save_checkpoint
     from hornbook.train.objectives import next_token
+    from hornbook.train.parallel import training_device
     from hornbook.train.scaling import scale_initial_values
 
     def save(trained: Any, where: Path) -> None:
@@ -163,6 +166,7 @@ def raise_model(
         scale_initial_values(decoder, settings)
     else:
         decoder = start
+    decoder.to(training_device())
     held_out = open_validation(validation, tokenizer, phases[-1]) if validation else None
     trainer = Trainer(
         decoder,

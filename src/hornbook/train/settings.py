@@ -114,6 +114,8 @@ class TrainSettings:
     processes:        how many processes of one thread share the rows of every batch on a CPU (see
                       `hornbook.train.parallel`). 0 takes one for each torch thread where that works; resumed
                       runs keep the number they began with.
+    sharding:         under torchrun: "full" leaves each rank its share of weights and optimizer (FSDP2),
+                      "replicated" keeps all of them on every rank (faster where they fit).
     threads:          torch threads; 0 leaves them as they are.
     spike_guard:      skip a step whose loss or gradient norm is not finite, or whose loss stands
                       `spike_deviations` standard deviations above the last `spike_window` ones.
@@ -135,6 +137,7 @@ class TrainSettings:
     evaluate_steps: int = 0
     seed: int = 0
     processes: int = 0
+    sharding: Literal["full", "replicated"] = "full"
     threads: int = 0
     spike_guard: bool = True
     spike_deviations: float = 8.0
@@ -144,6 +147,7 @@ class TrainSettings:
     def __post_init__(self) -> None:
         _one_of("precision", self.precision, ("auto", "bf16", "fp32"))
         _one_of("compile", self.compile, ("auto", "off", "on"))
+        _one_of("sharding", self.sharding, ("full", "replicated"))
         if self.micro_rows is not None and self.micro_rows < 1:
             raise HornbookError(f"micro_rows is {self.micro_rows}; it must be 1 or more, or None for all.")
         for name in ("accumulate", "spike_window", "spike_stop"):
@@ -173,6 +177,7 @@ class TrainSettings:
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the numbers: a resumed run must agree in all of them."""
         free = {"checkpoint_seconds", "checkpoint_steps", "evaluate_steps", "processes", "threads"}
+        free |= {"sharding"}
         if self.parametrization == "standard":
             free |= {"parametrization", "base_width", "base_depth"}
         return {name: value for name, value in asdict(self).items() if name not in free}

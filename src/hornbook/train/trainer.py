@@ -20,16 +20,25 @@ from hornbook.lab.machine import usable_cores
 from hornbook.lab.progress import Progress
 from hornbook.lab.progress import say as to_terminal
 from hornbook.model import native
-from hornbook.train import checkpoint
+from hornbook.train import checkpoint, sharded
 from hornbook.train.batches import TensorBatch, to_tensors
 from hornbook.train.guard import SpikeGuard
 from hornbook.train.metrics import Metrics, Sink
 from hornbook.train.objectives import Objective
 from hornbook.train.optim import Optimizer
-from hornbook.train.parallel import World, current_world, fork_ranks, forking_works
+from hornbook.train.parallel import (
+    ProcessGroup,
+    World,
+    current_world,
+    fork_ranks,
+    forking_works,
+    held,
+    join_torchrun,
+)
 from hornbook.train.precision import autocast, compute_dtype, keep_freed_memory
 from hornbook.train.scaling import optimizer_factors
 from hornbook.train.settings import Phase, TrainSettings, differences
+from hornbook.train.sharded import Shards
 from hornbook.train.validation import Validation, bits_per_byte
 
 
@@ -132,6 +141,7 @@ class Trainer:
         self._say: Callable[[str], None] = lambda sentence: None
         self._stop = False
         self._kernels = False
+        self.shards: Shards | None = None
 
     def run(
         self,
@@ -153,6 +163,7 @@ class Trainer:
         self._threads = torch.get_num_threads()
         self.model.float()
         keep_freed_memory()
+        join_torchrun()
         size = self._processes()
         with native.active() as self._kernels:
             if size == 1:
@@ -217,6 +228,12 @@ class Trainer:
     def _prepare(self) -> None:
         settings = self.settings
         torch.manual_seed(settings.seed)
+        self.shards = None
+        if isinstance(self.world, ProcessGroup):
+            if settings.sharding == "full":
+                self.shards = Shards(self.model, self.dtype)
+            else:
+                self.world.copy_from_rank_0([*self.model.parameters(), *self.model.buffers()])
         self.optimizer = Optimizer(
             self.model,
             settings.optimizer,
@@ -232,7 +249,7 @@ class Trainer:
         )
         self.position = _Position()
         self._lay_out()
-        resumed = checkpoint.load_newest(self.folder / "training", self._say)
+        resumed = checkpoint.newest_whole(self.folder / "training", self._say)
         if resumed is not None:
             self._restore(*resumed)
         self.metrics = Metrics(
@@ -295,8 +312,8 @@ class Trainer:
             "parameters": sum(p.numel() for p in self.model.parameters()),
         }
 
-    def _restore(self, path: Path, snapshot: checkpoint.Snapshot) -> None:
-        state, identity = snapshot.state, self._identity()
+    def _restore(self, path: Path, state: Mapping[str, Any]) -> None:
+        identity = self._identity()
         where = f"{self.folder} holds a run at step {state['step']}"
         start_anew = "Use the same command as before, or another folder."
         if state["data"] != identity["data"]:
@@ -322,9 +339,13 @@ class Trainer:
                     f"{where} with {part} {state.get(part)}, now {identity[part]}: it goes on, equal but for "
                     "rounding."
                 )
-        self.model.load_state_dict(snapshot.weights)
-        self.optimizer.load(snapshot.optimizer)
-        checkpoint.set_random_state(snapshot.random)
+        if self.shards is not None:  # its random state is that of the step, which is seeded anew
+            self.optimizer.load(sharded.load(path, self.model, self.optimizer.blank()))
+        else:
+            snapshot = checkpoint.read(path, state)
+            self.model.load_state_dict(snapshot.weights)
+            self.optimizer.load(snapshot.optimizer)
+            checkpoint.set_random_state(snapshot.random)
         self.guard.load(**state["guard"])
         self.position = _Position(**state["position"])
         self._say(f"Resuming {self.folder.name} at step {self.position.step} of {self.steps} ({path.name}).")
@@ -359,8 +380,11 @@ class Trainer:
             if due or stop or ended or evaluate:
                 self._save()
                 saved_at, saved_step = time.monotonic(), position.step
-            if ended and self.world.rank == 0:
-                self.save_model(self.model, self.folder)
+            if ended:
+                finished = self.model if self.shards is None else self.shards.whole_model()
+                if self.world.rank == 0 and finished is not None:
+                    self.save_model(finished, self.folder)
+                self.world.barrier()
             if stop and position.step < self.steps:
                 self._say(
                     f"Stopped at step {position.step} of {self.steps}; everything is saved in {self.folder}. "
@@ -452,8 +476,12 @@ class Trainer:
         gradients = [p.grad for p in self.optimizer.parameters if p.grad is not None]
         if not gradients:
             return 0.0
-        self.world.sum_all(gradients)
-        norm = float(torch.nn.utils.get_total_norm(gradients)) / max(trained, 1.0)
+        if self.shards is None:
+            self.world.sum_all(gradients)
+            norm = float(torch.nn.utils.get_total_norm(gradients)) / max(trained, 1.0)
+        else:  # they were added in the backward pass
+            norm = self.shards.norm(gradients) / max(trained, 1.0)
+            gradients = [held(gradient)[0] for gradient in gradients]
         scale = 1.0 / max(trained, 1.0)
         if self.settings.gradient_clip and norm > self.settings.gradient_clip:
             scale *= self.settings.gradient_clip / norm
@@ -471,7 +499,7 @@ class Trainer:
     def _evaluate(self) -> Mapping[str, float]:
         if self.validation is None:
             return {}
-        if self.world.rank != 0:
+        if self.world.rank != 0 and self.shards is None:
             return {}
         started, threads = time.perf_counter(), torch.get_num_threads()
         torch.set_num_threads(self._threads)  # forked ranks wait meanwhile
@@ -486,13 +514,16 @@ class Trainer:
         return scores
 
     def _save(self) -> None:
-        if self.world.rank != 0:
+        if self.world.rank != 0 and self.shards is None:
             return
         state = {**self._identity(), "position": vars(self.position), "guard": self.guard.state()}
         snapshot = checkpoint.Snapshot(
             dict(self.model.state_dict()), self.optimizer.tensors(), checkpoint.random_state(), state
         )
-        checkpoint.save(self.folder / "training", self.position.step, snapshot)
+        if self.shards is None:
+            checkpoint.save(self.folder / "training", self.position.step, snapshot)
+        else:
+            sharded.save(self.folder / "training", self.position.step, snapshot, self.world)
 
     def _agree(self, *wishes: bool) -> tuple[bool, ...]:
         """True where any rank wishes so: all must save and stop at the same step."""
