@@ -201,14 +201,14 @@ def is_not_weight(name: str) -> bool:
 
 
 def _put_together(path: Path) -> dict[str, Tensor]:
-    import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load as load_pieces
 
     described: Any = HuggingFaceStorageReader(str(path)).read_metadata().state_dict_metadata
     tensors = {name: torch.empty(m.size, dtype=m.properties.dtype) for name, m in described.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that there is no process group: there need not be one
-        dcp.load(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)
+        load_pieces(tensors, storage_reader=HuggingFaceStorageReader(str(path)), no_dist=True)
     return tensors
 
 

@@ -33,7 +33,7 @@ class Shards:
     """
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+        from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
         self.model = model
         self._skeleton = _without_numbers(model)
@@ -47,10 +47,10 @@ class Shards:
         warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")
         decoder: Any = getattr(model, "decoder", model)
         for part in (*getattr(decoder, "layers", ()), decoder, model):
-            if not hasattr(part, "set_gradient_divide_factor"):
+            if not isinstance(part, FSDPModule):
                 fully_shard(part, mp_policy=policy)
         for module in model.modules():
-            if hasattr(module, "set_gradient_divide_factor"):
+            if isinstance(module, FSDPModule):
                 # The trainer divides by the trained tokens of all ranks: gradients are added, not averaged.
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)
@@ -80,8 +80,8 @@ def save(folder: Path, step: int, snapshot: checkpoint.Snapshot, world: World) -
     Raises:
         HornbookError: on every rank, when the disk is full or a weight is not finite.
     """
-    import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save as save_pieces
 
     bad = torch.tensor(float(any(not torch.isfinite(held(w)[0]).all() for w in snapshot.weights.values())))
     world.sum(bad)
@@ -100,7 +100,7 @@ def save(folder: Path, step: int, snapshot: checkpoint.Snapshot, world: World) -
     try:
         with _quiet():
             writer = HuggingFaceStorageWriter(str(partial), save_distributed=True)
-            dcp.save({**tensors, **random}, storage_writer=writer)
+            save_pieces({**tensors, **random}, storage_writer=writer)
     except Exception as error:  # torch wraps what every rank met
         raise _said(error, folder) from None
     files = sorted(path.name for path in partial.glob("*.safetensors"))
@@ -123,15 +123,15 @@ def load(path: Path, model: nn.Module, optimizer_tensors: Mapping[str, Tensor]) 
     optimizer_tensors: one like each tensor wanted, in the pieces it is wanted in. Any number of ranks, or one
     process alone, may have written the checkpoint.
     """
-    import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load as load_pieces
 
     reader = HuggingFaceStorageReader(str(path))
     there = reader.read_metadata().state_dict_metadata
     wanted = {name: torch.zeros_like(tensor) for name, tensor in optimizer_tensors.items() if name in there}
     weights = {name: tensor.detach() for name, tensor in model.state_dict().items()}
     with _quiet():
-        dcp.load({**weights, **wanted}, storage_reader=HuggingFaceStorageReader(str(path)))
+        load_pieces({**weights, **wanted}, storage_reader=HuggingFaceStorageReader(str(path)))
     return wanted
 
 
