@@ -10,7 +10,8 @@ One step of SGD at rate eta with output derivative chi(z) changes f(x) by -eta c
 order; the first step of Adam changes it by -eta sign(chi(z)) K_ASignGD(x, z).
 
 A network here is a module in evaluation mode that maps tensors with a leading batch dimension to outputs
-(batch, outputs). Per-example gradients are streamed: memory is bounded and stated before anything runs.
+(batch, outputs). Per-example gradients are streamed, and projected if asked for: memory is bounded and stated
+before anything runs.
 """
 
 import math
@@ -25,6 +26,7 @@ from torch.func import functional_call, jacrev, jvp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hornbook.errors import HornbookError
+from hornbook.theory.projection import Projection
 
 Kind = Literal["sgd", "signgd", "asigngd", "asigngd_flip"]
 KINDS: tuple[Kind, ...] = ("sgd", "signgd", "asigngd", "asigngd_flip")
@@ -39,12 +41,14 @@ class KernelPlan:
     """What a kernel will take.
 
     parameters: length of a gradient. rows: gradients held at a time (training side). passes: how often the
-    other side's gradients are computed. gradients: how many in all. bytes: the most that is held.
+    other side's gradients are computed. chunk: examples differentiated at a time. gradients: how many in all.
+    bytes: the most that is held.
     """
 
     parameters: int
     rows: int
     passes: int
+    chunk: int
     gradients: int
     bytes: int
 
@@ -70,20 +74,32 @@ def trained_parameters(module: nn.Module, names: Iterable[str] | None = None) ->
 
 
 def plan_kernel(
-    parameters: int, outputs: int, train: int, test: int, *, memory_bytes: float, chunk: int, signs: bool
+    parameters: int,
+    outputs: int,
+    train: int,
+    test: int,
+    *,
+    memory_bytes: float,
+    chunk: int,
+    signs: bool,
+    project: int = 0,
 ) -> KernelPlan:
-    """How gradients are held and repeated so that at most `memory_bytes` are used.
+    """How gradients are held and repeated so that at most `memory_bytes` are used; chunk 0 fits itself.
 
     Raises:
         HornbookError: not even one training example and one chunk fit; the message says what would be needed.
     """
-    row = 4 * parameters * outputs * (2 if signs else 1)
-    streamed = 2 * chunk * row  # the chunk and what making it takes
+    one = 4 * parameters * outputs * (2 if signs else 1)
+    row = 4 * project * outputs * (2 if signs else 1) if project else one
+    # Half of the memory at most for what streams by; more than 32 at a time gain nothing.
+    chunk = chunk or max(1, min(32, train, int(memory_bytes / 2 // (2 * one))))
+    streamed = 2 * chunk * one + (parameters if project else 0)  # the chunk and what making it takes
     room = int((memory_bytes - streamed) // row)
     if room < 1:
         raise HornbookError(
-            f"kernel: memory_bytes is {memory_bytes:,.0f}; one gradient takes {row:,} bytes and a chunk of "
-            f"{chunk} {streamed:,}. Give at least {streamed + row:,}, a smaller chunk, or fewer parameters."
+            f"kernel: memory_bytes is {memory_bytes:,.0f}; one gradient takes {one:,} bytes and a chunk of "
+            f"{chunk} {streamed:,}. Give at least {streamed + row:,}, a smaller chunk, fewer parameters, or "
+            "project."
         )
     rows = min(train, room)
     passes = math.ceil(train / rows)
@@ -91,6 +107,7 @@ def plan_kernel(
         parameters=parameters,
         rows=rows,
         passes=passes,
+        chunk=chunk,
         gradients=train + passes * test,
         bytes=rows * row + streamed,
     )
@@ -104,7 +121,7 @@ def gradient_rows(module: nn.Module, inputs: Inputs, parameters: Mapping[str, Te
         jacobian = batched(dict(parameters), *inputs)
     first = next(iter(jacobian.values()))
     shape = first.shape[:2]
-    return torch.cat([jacobian[name].reshape(*shape, -1).float() for name in parameters], dim=-1)
+    return torch.cat([jacobian.pop(name).reshape(*shape, -1).float() for name in parameters], dim=-1)
 
 
 def _single(module: nn.Module) -> Callable[..., Tensor]:
@@ -144,7 +161,8 @@ def empirical_kernels(
     kinds: Sequence[Kind] = ("sgd",),
     parameters: Iterable[str] | None = None,
     memory_bytes: float = 2e9,
-    chunk: int = 8,
+    chunk: int = 0,
+    project: int = 0,
     progress: Callable[[int], None] | None = None,
 ) -> dict[Kind, Tensor]:
     """Kernels of test examples (rows) with training examples (columns), (n', C, n, C) float64 for each kind.
@@ -154,7 +172,9 @@ def empirical_kernels(
         train, test: tuples of tensors with a leading dimension; test None: train with itself.
         parameters: names of the parameters to differentiate by; None: all that require gradients.
         memory_bytes: the most that gradients may take; more training examples than fit are done in passes.
-        chunk: examples differentiated at a time.
+        chunk: examples differentiated at a time; 0: as many as fit, at most 32.
+        project: gradients (or their signs) are folded at random into about so many numbers, with an error of
+            sqrt(2 / project) of the diagonal; 0: exact.
         progress: called with the number of gradients done.
 
     Raises:
@@ -170,32 +190,38 @@ def empirical_kernels(
     count = sum(t.numel() for t in thetas.values())
     signs = any(kind != "sgd" for kind in kinds)
     n, other = len(train[0]), len(test[0])
-    plan = plan_kernel(count, outputs, n, other, memory_bytes=memory_bytes, chunk=chunk, signs=signs)
+    plan = plan_kernel(
+        count, outputs, n, other, memory_bytes=memory_bytes, chunk=chunk, signs=signs, project=project
+    )
+    device = next(iter(thetas.values())).device
+    fold = Projection(count, project, device=device) if project else None
     found: dict[Kind, Tensor] = {
         kind: torch.empty(other, outputs, n, outputs, dtype=torch.float64) for kind in kinds
     }
 
-    def rows(inputs: Inputs, first: int, last: int) -> Tensor:
-        made = gradient_rows(module, tuple(t[first:last] for t in inputs), thetas)
+    def forms(inputs: Inputs, first: int, last: int) -> dict[bool, Tensor]:
+        """Gradients, and under True their signs, of some examples: (examples x outputs, length)."""
+        made = gradient_rows(module, tuple(t[first:last] for t in inputs), thetas).flatten(0, 1)
         if not torch.isfinite(made).all():
             raise HornbookError(f"gradients of examples {first} to {last - 1} are not finite.")
         if progress is not None:
             progress(last - first)
-        return made.flatten(0, 1)
+        wanted = {False: made, True: made.sign()} if signs else {False: made}
+        return {sign: rows if fold is None else fold(rows) for sign, rows in wanted.items()}
 
     for begin in range(0, n, plan.rows):
         end = min(n, begin + plan.rows)
-        held = torch.empty((end - begin) * outputs, count, device=next(iter(thetas.values())).device)
-        for first in range(begin, end, chunk):
-            last = min(end, first + chunk)
-            held[(first - begin) * outputs : (last - begin) * outputs] = rows(train, first, last)
-        held_signs = held.sign() if signs else held
-        for first in range(0, other, chunk):
-            last = min(other, first + chunk)
-            mine = rows(test, first, last)
+        size = ((end - begin) * outputs, count if fold is None else fold.size)
+        held = {sign: torch.empty(size, device=device) for sign in ((False, True) if signs else (False,))}
+        for first in range(begin, end, plan.chunk):
+            for sign, made in forms(train, first, min(end, first + plan.chunk)).items():
+                held[sign][(first - begin) * outputs :][: len(made)] = made
+        for first in range(0, other, plan.chunk):
+            last = min(other, first + plan.chunk)
+            mine = forms(test, first, last)
             for kind in kinds:
-                left = mine.sign() if kind in ("signgd", "asigngd_flip") else mine
-                right = held_signs if kind in ("signgd", "asigngd") else held
+                left = mine[kind in ("signgd", "asigngd_flip")]
+                right = held[kind in ("signgd", "asigngd")]
                 block = _dot(left, right).view(last - first, outputs, end - begin, outputs)
                 found[kind][first:last, :, begin:end] = block
     return found

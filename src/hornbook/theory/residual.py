@@ -215,11 +215,13 @@ def train_replicas(
     seeds: Sequence[int] = (0,),
     steps: int = 200,
     batch: int = 64,
+    noise: float = 0.0,
 ) -> Tensor:
     """Cross-entropy of every step, (steps, seeds, learning rates); NaN or inf from where a replica diverged.
 
-    x: (examples, inputs), y: (examples,) class numbers. A seed fixes initial weights and the order of the
-    examples, so the learning rates of one seed are compared on equal terms.
+    x: (examples, inputs), y: (examples,) class numbers. noise: standard deviation of normal noise added to
+    every example anew, so that a small set is not memorised. A seed fixes initial weights, the order of the
+    examples and their noise, so the learning rates of one seed are compared on equal terms.
 
     Raises:
         HornbookError: data that do not fit the settings.
@@ -233,8 +235,11 @@ def train_replicas(
     losses = torch.empty(steps, len(replicas))
     for step in range(steps):
         rows = torch.stack([torch.randint(len(x), (batch,), generator=order) for order in orders])
-        rows = rows.repeat_interleave(len(learning_rates), dim=0)
-        each = replica_losses(network(x[rows]), y[rows])
+        shown = x[rows]
+        if noise:
+            shown += noise * torch.stack([torch.randn(shown.shape[1:], generator=order) for order in orders])
+        shown, rows = (t.repeat_interleave(len(learning_rates), dim=0) for t in (shown, rows))
+        each = replica_losses(network(shown), y[rows])
         losses[step] = each.detach()
         torch.autograd.backward(each.sum())
         optimizer.step()
