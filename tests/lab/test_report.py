@@ -1,10 +1,13 @@
 """A report is one page that needs nothing else, says what its JSON twin says, and escapes all text."""
 
+import base64
 import json
 import math
 import xml.etree.ElementTree as ET
+import zlib
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +16,7 @@ from hornbook.lab import charts
 from hornbook.lab.appendix import complete_report
 from hornbook.lab.claim import Claim
 from hornbook.lab.markup import escape, tag
-from hornbook.lab.report import Bar, Report, Sample, Series
+from hornbook.lab.report import Bar, Picture, Report, Sample, Series
 from hornbook.lab.report_html import render
 
 HOSTILE = [
@@ -88,6 +91,7 @@ def full_report(text="plain"):
     )
     report.histogram(text, [1, 2, 3], x_label=text, note=text)
     report.heat_map(text, [text], [text], [[1.0]])
+    report.pictures(text, [text], [(text, [Picture(pixels=np.zeros((2, 2), np.uint8), caption=text)])])
     report.samples(text, [Sample(text=text, label=text, scores={text: text}, note=text)] * 5)
     report.samples(text, [text * 500])
     report.tokens(text, [(text, 0.5), (text, None)], label=text)
@@ -109,6 +113,7 @@ def test_hostile_text_adds_no_element_and_no_attribute(text):
         assert set(attributes) <= names
         assert not any(key.startswith("on") for key in attributes)
         assert attributes.get("href", "#").startswith(("#", "https://"))
+        assert name != "img" or attributes["src"].startswith("data:image/png;base64,iVBOR")
 
 
 @settings(max_examples=60, deadline=None)
@@ -128,7 +133,8 @@ def test_any_text_is_shown_as_it_is(text):
 
 def test_the_page_needs_no_network_and_no_script():
     page = full_report().html()
-    for word in ("<script", "src=", "@import", "url(", "<link", "http://"):
+    assert page.count("src=") == page.count('src="data:image/png;base64,') == 1
+    for word in ("<script", "@import", "url(", "<link", "http://"):
         assert word not in page
     assert page.startswith("<!doctype html>")
     assert "prefers-color-scheme: dark" in page
@@ -269,6 +275,36 @@ def test_ragged_tables_and_heat_maps_are_refused():
         Report("t").table(["a"], [[1, 2]])
     with pytest.raises(ValueError, match="heat map 'h'"):
         Report("t").heat_map("h", ["a"], ["b"], [[1, 2]])
+    with pytest.raises(ValueError, match="pictures 'p': a row has not 2 pictures"):
+        Report("t").pictures("p", ["a", "b"], [("r", [Picture(pixels=np.zeros((2, 2), np.uint8))])])
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (3, 5, 3)])
+def test_pictures_hold_the_pixels_given(shape):
+    """Read back by the format's own rules: chunks with checksums, lines with filter 0."""
+    pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    report = Report("t").pictures("p", ["a"], [("r", [Picture(pixels=pixels, caption="c")])])
+    (block,) = report.to_json()["blocks"]
+    data = base64.b64decode(block["rows"][0]["pictures"][0]["png"])
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    chunks, at = {}, 8
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        name, content = data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
+        assert zlib.crc32(name + content) == int.from_bytes(data[at + 8 + size : at + 12 + size], "big")
+        chunks[name], at = content, at + 12 + size
+    assert list(chunks) == [b"IHDR", b"IDAT", b"IEND"]
+    assert chunks[b"IHDR"] == bytes([0, 0, 0, 5, 0, 0, 0, 3, 8, 2 if len(shape) == 3 else 0, 0, 0, 0])
+    lines = np.frombuffer(zlib.decompress(chunks[b"IDAT"]), np.uint8).reshape(3, -1)
+    assert not lines[:, 0].any()
+    np.testing.assert_array_equal(lines[:, 1:].reshape(shape), pixels)
+    assert f'src="data:image/png;base64,{base64.b64encode(data).decode()}"' in report.html()
+
+
+def test_pictures_that_are_no_pixels_are_refused():
+    for wrong in (np.zeros((2, 2)), np.zeros((2, 2, 4), np.uint8), np.zeros(3, np.uint8)):
+        with pytest.raises(ValueError, match="wanted are uint8"):
+            Report("t").pictures("p", ["a"], [("r", [Picture(pixels=wrong)])])
 
 
 def test_the_run_adds_claims_after_the_opening_and_its_own_pages_at_the_end():

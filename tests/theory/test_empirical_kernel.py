@@ -21,6 +21,7 @@ from hornbook.theory.empirical_kernel import (
     solve_asymmetric,
     solve_kernel,
 )
+from hornbook.theory.projection import Projection, largest_prime
 from hornbook.theory.prompted import Headed, Prompted, features, probe
 
 
@@ -152,6 +153,50 @@ def test_too_little_memory_is_refused_before_starting(net):
         plan_kernel(10, 1, 5, 5, memory_bytes=100, chunk=13, signs=False)
     with pytest.raises(HornbookError, match="Give at least"):
         empirical_kernels(net, points(2), memory_bytes=10)
+
+
+def test_a_plan_fits_its_own_chunk_and_counts_projected_rows():
+    plan = plan_kernel(1000, 1, 64, 100, memory_bytes=200_000, chunk=0, signs=False)
+    assert plan.chunk == 12
+    assert plan.bytes <= 200_000
+    folded = plan_kernel(1000, 1, 64, 100, memory_bytes=200_000, chunk=0, signs=True, project=100)
+    assert (folded.rows, folded.passes) == (64, 1)
+    assert folded.bytes <= 200_000
+
+
+def test_projected_kernels_are_right_to_the_stated_error(net):
+    """An entry errs by about sqrt(2 / size) of the norms; none here by five times that."""
+    train, test = points(7), points(3, seed=2)
+    exact = {kind: flat(empirical_kernels(net, train, test, kinds=(kind,))[kind]) for kind in KINDS}
+    own = {
+        s: flat(empirical_kernels(net, s, kinds=("sgd", "signgd"))["sgd"]).diagonal() for s in (train, test)
+    }
+    signs = {
+        s: flat(empirical_kernels(net, s, kinds=("signgd",))["signgd"]).diagonal() for s in (train, test)
+    }
+    for size in (11, 37, 101):
+        found = empirical_kernels(net, train, test, kinds=KINDS, project=size)
+        for kind in KINDS:
+            left = signs[test] if kind in ("signgd", "asigngd_flip") else own[test]
+            right = signs[train] if kind in ("signgd", "asigngd") else own[train]
+            scale = (left[:, None] * right[None]).sqrt() * (2 / size) ** 0.5
+            assert ((flat(found[kind]) - exact[kind]).abs() < 5 * scale).all(), (kind, size)
+
+
+def test_projection_keeps_inner_products_on_average():
+    u, v = torch.randn(2, 1, 50, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    folds = [Projection(50, 7, seed=seed) for seed in range(2000)]
+    products = torch.tensor([float((fold(u) * fold(v)).sum()) for fold in folds])
+    error = products.std() / len(folds) ** 0.5
+    assert abs(products.mean() - float((u * v).sum())) < 5 * error
+    bound = (u.square().sum() * v.square().sum() + (u * v).sum() ** 2) / 7
+    assert products.var() < 1.5 * bound
+
+
+def test_a_prime_is_taken_and_a_senseless_projection_refused():
+    assert [largest_prime(n) for n in (2, 4, 100, 4096)] == [2, 3, 97, 4093]
+    with pytest.raises(HornbookError, match="project is 1; it must be 2 or more"):
+        Projection(10, 1)
 
 
 @pytest.mark.parametrize("rule", ["sgd", "adam"])

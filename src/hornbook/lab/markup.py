@@ -2,7 +2,7 @@
 
 import html
 
-_VOID = frozenset({"meta", "br", "hr", "path", "line", "rect", "circle", "polyline", "polygon"})
+_VOID = frozenset({"meta", "br", "hr", "img", "path", "line", "rect", "circle", "polyline", "polygon"})
 
 
 class Html(str):

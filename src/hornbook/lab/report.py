@@ -1,13 +1,17 @@
 """A report as it is written: sections of plain data, kept as JSON and set as one HTML file."""
 
+import base64
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
+from numpy.typing import NDArray
+
 from hornbook.lab.claim import Claim
 from hornbook.lab.files import plain, write_atomic, write_json
+from hornbook.lab.png import png
 
 Role = Literal["system", "user", "assistant", "tool"]
 Point = tuple[float, float]
@@ -44,6 +48,14 @@ class Sample:
     scores: Mapping[str, float | str] | None = None
     note: str = ""
     code: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Pixels, uint8 (height, width) or (height, width, 3), and what stands below them."""
+
+    pixels: NDArray[Any]
+    caption: str = ""
 
 
 class Report:
@@ -191,6 +203,28 @@ class Report:
         return self._add(
             "heat_map", title=title, rows=rows, columns=columns, values=values, unit=unit, note=note
         )
+
+    def pictures(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[tuple[str, Sequence[Picture]]],
+        *,
+        note: str = "",
+    ) -> Self:
+        """A grid of small pictures, each row with its name; single pixels stay visible."""
+        if any(len(pictures) != len(columns) for _, pictures in rows):
+            raise ValueError(f"pictures {title!r}: a row has not {len(columns)} pictures")
+        made = [
+            {
+                "name": name,
+                "pictures": [
+                    {"png": base64.b64encode(png(p.pixels)).decode(), "caption": p.caption} for p in pictures
+                ],
+            }
+            for name, pictures in rows
+        ]
+        return self._add("pictures", title=title, columns=columns, rows=made, note=note)
 
     def samples(self, title: str, samples: Sequence[Sample | str], *, shown: int = 3, note: str = "") -> Self:
         """Texts as they were, with labels and scores; beyond the first `shown` they open on a click."""

@@ -195,6 +195,31 @@ def _heat_map(block: Block) -> Html:
     return _figure(block, _scroll(charts.heat_map(block)))
 
 
+def _pictures(block: Block) -> Html:
+    head = tag("tr", tag("td"), *[tag("th", column, scope="col") for column in block["columns"]])
+    rows = [
+        tag(
+            "tr",
+            tag("th", row["name"], scope="row"),
+            *[
+                tag(
+                    "td",
+                    tag(
+                        "img",
+                        src=f"data:image/png;base64,{picture['png']}",
+                        alt=f"{row['name']}, {column}: {picture['caption']}",
+                    ),
+                    tag("small", picture["caption"]),
+                )
+                for column, picture in zip(block["columns"], row["pictures"])
+            ],
+        )
+        for row in block["rows"]
+    ]
+    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="pictures")
+    return _figure(block, _scroll(table))
+
+
 def _samples(block: Block) -> Html:
     shown = block["shown"]
     cards = [_sample(sample) for sample in block["samples"]]
@@ -328,6 +353,7 @@ _RENDERERS: dict[str, Callable[[Block], Html]] = {
     "bars": _bars,
     "histogram": _histogram,
     "heat_map": _heat_map,
+    "pictures": _pictures,
     "samples": _samples,
     "tokens": _tokens,
     "transcript": _transcript,

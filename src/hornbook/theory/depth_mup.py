@@ -132,6 +132,7 @@ def depth_sweep(
     seeds: Sequence[int] = (0, 1),
     steps: int = 200,
     batch: int = 64,
+    noise: float = 0.0,
     tail: float = 0.25,
 ) -> list[DepthCurve]:
     """One `DepthCurve` per depth: the experiment of TP VI, figure 10."""
@@ -147,6 +148,7 @@ def depth_sweep(
             seeds=seeds,
             steps=steps,
             batch=batch,
+            noise=noise,
         )
         last = losses[-max(1, round(tail * steps)) :].double().mean(0).log()
         last[~torch.isfinite(last) | (last > losses[0].log())] = math.inf
@@ -189,7 +191,9 @@ class Transfer:
     """How a learning rate tuned at the shallowest depth serves the deepest, one number per seed.
 
     shift:   log2 of the deepest network's best rate over the shallowest one's (0 is perfect transfer).
-    penalty: log loss of the deepest network at the transferred rate minus its best; inf if it diverges.
+    penalty: log loss of the deepest network at the transferred rate minus that at its own best rate; inf if
+             it diverges. Both rates are those of the curves averaged over seeds: a single seed's best rate is
+             partly luck, and would cost the transferred rate something under any parametrization.
     gain:    log loss of the shallowest minus the deepest, both at the transferred rate.
     """
 
@@ -201,11 +205,11 @@ class Transfer:
 def transfer(curves: Sequence[DepthCurve]) -> Transfer:
     """`Transfer` between the first and last curve (ascending depths, same rates and seeds)."""
     small, big = curves[0], curves[-1]
+    tuned, own = (min(range(len(mean)), key=mean.__getitem__) for mean in (small.mean(), big.mean()))
     shift, penalty, gain = [], [], []
     for shallow, deep in zip(small.log_loss, big.log_loss, strict=True):
         shift.append(best_rate(big.learning_rates, deep) - best_rate(small.learning_rates, shallow))
-        tuned = min(range(len(shallow)), key=lambda i: shallow[i])
-        penalty.append(deep[tuned] - min(deep) if math.isfinite(min(deep)) else math.inf)
+        penalty.append(deep[tuned] - deep[own] if math.isfinite(deep[own]) else math.inf)
         gain.append(shallow[tuned] - deep[tuned])
     return Transfer(shift=tuple(shift), penalty=tuple(penalty), gain=tuple(gain))
 

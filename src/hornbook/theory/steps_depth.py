@@ -27,7 +27,7 @@ def labelled_vectors(data: Path | None, size: int, examples: int) -> tuple[Tenso
     return x.flatten(1), images.y[:examples]
 
 
-@step(version="1")
+@step(version="2")
 def learning_rate_sweep(
     ctx: StepContext,
     *,
@@ -40,6 +40,7 @@ def learning_rate_sweep(
     seeds: Sequence[int],
     steps: int,
     batch: int,
+    noise: float,
 ) -> dict[str, Any]:
     """Loss against learning rate at every depth, and what a rate tuned at the first depth costs at the last.
 
@@ -59,6 +60,7 @@ def learning_rate_sweep(
             seeds=seeds,
             steps=steps,
             batch=batch,
+            noise=noise,
         )
         progress.advance(depth)
     return {
@@ -67,7 +69,7 @@ def learning_rate_sweep(
     }
 
 
-@step(version="1")
+@step(version="2")
 def depth_check(
     ctx: StepContext,
     *,
@@ -79,18 +81,20 @@ def depth_check(
     learning_rate: float,
     seeds: Sequence[int],
 ) -> dict[str, Any]:
-    """Coordinate check over depth. Facts: slopes of the initial size and of the change after steps 1 to 4."""
+    """Coordinate check over depth.
+
+    Facts, one list a seed: changes (log-log slopes over depth of the last layer's change after steps 1 to 4),
+    initial (the slope of its initial size); null where a network diverged.
+    """
     x, y = labelled_vectors(data, image_size, examples)
-    seen = coordinate_check(
-        network, x, y, over="depth", sizes=depths, learning_rate=learning_rate, seeds=seeds
-    )
-    changes = [slope(depths, [at.change[t] for at in seen]) for t in range(4)]
-    return {
-        "initial": slope(depths, [at.initial for at in seen]),
-        "changes": changes,
-        "worst": max(abs(change) for change in changes),
-        "sizes": [dataclasses.asdict(at) for at in seen],
-    }
+    changes, initial = [], []
+    for seed in seeds:
+        seen = coordinate_check(
+            network, x, y, over="depth", sizes=depths, learning_rate=learning_rate, seeds=(seed,)
+        )
+        changes.append([slope(depths, [at.change[t] for at in seen]) for t in range(4)])
+        initial.append(slope(depths, [at.initial for at in seen]))
+    return {"changes": changes, "initial": initial}
 
 
 @step(version="1")

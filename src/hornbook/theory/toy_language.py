@@ -21,6 +21,85 @@ BLAME = PRAISE + VERDICTS
 VOCABULARY = BLAME + VERDICTS
 PROMPT = (IT, WAS)
 
+_SPELLING = [
+    "<start>",
+    "it",
+    "was",
+    ".",
+    "bright",
+    "kind",
+    "warm",
+    "clever",
+    "gentle",
+    "honest",
+    "lively",
+    "patient",
+    "graceful",
+    "witty",
+    "tender",
+    "brave",
+    "calm",
+    "neat",
+    "sweet",
+    "loyal",
+    "dull",
+    "cruel",
+    "cold",
+    "clumsy",
+    "harsh",
+    "false",
+    "weary",
+    "rude",
+    "awkward",
+    "bitter",
+    "rough",
+    "timid",
+    "shrill",
+    "messy",
+    "sour",
+    "fickle",
+    "man",
+    "woman",
+    "house",
+    "film",
+    "book",
+    "road",
+    "river",
+    "tale",
+    "song",
+    "hand",
+    "morning",
+    "table",
+    "garden",
+    "voice",
+    "letter",
+    "window",
+    "child",
+    "horse",
+    "winter",
+    "town",
+    "story",
+    "evening",
+    "lamp",
+    "coat",
+    "great",
+    "lovely",
+    "fine",
+    "awful",
+    "poor",
+    "sad",
+]
+
+
+def is_polar(ids: Tensor) -> Tensor:
+    """Which token ids are polar words."""
+    return (ids >= _GOOD) & (ids < _PLAIN)
+
+
+def spelled(ids: Tensor) -> list[str]:
+    """The words of token ids, for people to read; the model sees numbers alone."""
+    return [_SPELLING[int(i)] for i in ids]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
