@@ -137,7 +137,18 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("model", nargs="?", help=models.MODEL_HELP)
     sub.add_argument("--tasks", default="all", help="names with commas, or all (see --list)")
     sub.add_argument("--list", action="store_true", help="list the tasks")
-    sub.add_argument("--items", type=int, default=100, help="items of a task (default: 100)")
+    sub.add_argument("--items", default="100", help="items of a task, or all (default: 100)")
+    sub.add_argument("--data", type=Path, help="folder with the files of benchmarks")
+    sub.add_argument("--shots", type=int, help="examples before each question of a benchmark")
+    sub.add_argument(
+        "--chat",
+        action=argparse.BooleanOptionalAction,
+        help="ask generated benchmarks in turns (default: where the model has a template)",
+    )
+    sub.add_argument("--online", action="store_true", help="fetch from the hub what is not here")
+    sub.add_argument("--against", metavar="MODEL", help="a second model: the same items, compared in pairs")
+    sub.add_argument("--store", type=Path, help="where answers to benchmarks are kept (default: in --home)")
+    sub.add_argument("--log", type=Path, metavar="FOLDER", help="write logs that `inspect view` opens")
     sub.add_argument("--seed", type=int, help="another seed draws other items")
     sub.add_argument("--json", action="store_true", help="print JSON")
     home(sub)

@@ -49,36 +49,72 @@ def chat(args: argparse.Namespace) -> int:
 
 
 def evaluate(args: argparse.Namespace) -> int:
-    """Measures a model; exits with 1 when some answers never came."""
+    """Measures a model, or two side by side; exits with 1 when some answers never came."""
+    import json
     import sys
+    from dataclasses import asdict
 
-    from hornbook.evals import result, suite
+    from hornbook.evals import comparison, result, suite
+    from hornbook.evals.benchmarks.run import Asking
+    from hornbook.evals.sample_store import SampleStore
     from hornbook.lab.progress import Progress
 
     if args.list:
-        print(suite.describe())
+        print(suite.describe(args.data))
         return 0
     tasks = () if args.tasks == "all" else tuple(name.strip() for name in args.tasks.split(","))
-    spec = model_spec(args)
+    specs = [model_spec(args), *([args.against] if args.against else [])]
 
     def say(sentence: str) -> None:
         print(sentence, file=sys.stderr, flush=True)
 
-    if not args.json:
-        say(f"measuring {spec}")
     given = {} if args.seed is None else {"seed": args.seed}
-    results = suite.evaluate(
-        spec,
-        tasks=tasks,
-        items=args.items,
-        watch=lambda total, task: Progress(total, "answers", task),
-        **given,
-    )
-    for one in results:
-        if one.unfinished:
-            say(f"hornbook: {one.task}: {one.unfinished}")
-    print(result.as_json(results) if args.json else result.as_text(results))
-    return 1 if any(one.unfinished for one in results) else 0
+    asking = Asking(shots=args.shots, chat=args.chat, data=args.data, online=args.online)
+    measured = []
+    with SampleStore(args.store or args.home / "samples.sqlite") as store:
+        for spec in specs:
+            if not args.json:
+                say(f"measuring {spec}")
+            measured.append(
+                suite.evaluate(
+                    spec,
+                    tasks=tasks,
+                    items=_items(args.items),
+                    benchmarks=asking,
+                    store=store,
+                    watch=lambda total, task: Progress(total, "answers", task),
+                    **given,
+                )
+            )
+        if args.log:
+            from hornbook.evals.inspect_log import write_logs
+
+            for spec, results in zip(specs, measured):
+                for path in write_logs(results, spec, args.log, store):
+                    say(f"wrote {path}")
+    unfinished = [one for results in measured for one in results if one.unfinished]
+    for one in unfinished:
+        say(f"hornbook: {one.task}: {one.unfinished}")
+    differences = comparison.compare(*measured) if args.against else []
+    if args.json:
+        told = [{"model": spec, "results": [asdict(o) for o in rs]} for spec, rs in zip(specs, measured)]
+        both = {"models": told, "differences": [asdict(one) for one in differences]}
+        print(json.dumps(both, indent=1, ensure_ascii=False) if args.against else result.as_json(measured[0]))
+    else:
+        for spec, results in zip(specs, measured):
+            print((f"{spec}\n" if args.against else "") + result.as_text(results))
+        if differences:
+            print(f"{specs[0]} minus {specs[1]}\n" + comparison.as_text(differences))
+    return 1 if unfinished else 0
+
+
+def _items(told: str) -> int | None:
+    if told == "all":
+        return None
+    try:
+        return int(told)
+    except ValueError:
+        raise HornbookError(f"--items is {told!r}; accepted is a number, or all") from None
 
 
 def export(args: argparse.Namespace) -> None:

@@ -30,6 +30,7 @@ class Result:
     samples:    requests, answers and verdicts, for people.
     details:    what else is known (reasons of failure, rates by kind, ...).
     unfinished: why some items were not answered; empty when all were.
+    ids:        of the items, where they have names that outlast a run.
     """
 
     task: str
@@ -40,6 +41,7 @@ class Result:
     samples: tuple[Mapping[str, Any], ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
     unfinished: str = ""
+    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,23 +62,33 @@ def both_sides(samples: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any],
 
 def one_line(result: Result) -> str:
     return ", ".join(
-        f"{score.name} {score.value:.1%} [{score.interval[0]:.1%}, {score.interval[1]:.1%}]"
-        for score in result.scores
+        f"{score.name} {_number(score, score.value)} {_interval(score)}" for score in result.scores
     )
+
+
+def _number(score: Score, value: float) -> str:
+    """A share as percent; bits as they are."""
+    return f"{value:.3f}" if score.name.startswith("bits") else f"{value:.1%}"
+
+
+def _interval(score: Score) -> str:
+    return f"[{_number(score, score.interval[0])}, {_number(score, score.interval[1])}]"
 
 
 def as_text(results: Sequence[Result]) -> str:
     """A table for the terminal."""
-    lines = [f"{'task':<14} {'score':<16} {'value':>7}  {'95 % interval':<18} items  seconds"]
+    wide = max([14, *(len(result.task) for result in results)])
+    lines = [f"{'task':<{wide}} {'score':<18} {'value':>7}  {'95 % interval':<18} items  seconds"]
     for result in results:
         for score in result.scores:
-            interval = f"[{score.interval[0]:.1%}, {score.interval[1]:.1%}]"
+            shown = f"{_number(score, score.value):>7}  {_interval(score):<18}"
             lines.append(
-                f"{result.task:<14} {score.name:<16} {score.value:>7.1%}  {interval:<18} "
-                f"{result.items:>5}  {result.seconds:>7.1f}"
+                f"{result.task:<{wide}} {score.name:<18} {shown} {result.items:>5}  {result.seconds:>7.1f}"
             )
         if result.unfinished:
-            lines.append(f"{'':<14} unfinished: {result.unfinished}")
+            lines.append(
+                f"{result.task if not result.scores else '':<{wide}} unfinished: {result.unfinished}"
+            )
     return "\n".join(lines)
 
 

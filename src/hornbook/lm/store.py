@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 
 from hornbook.errors import HornbookError
+from hornbook.lab.database import open_database
 from hornbook.lm.base import Json, content_key
 
 _SCHEMA = """
@@ -45,7 +46,6 @@ CREATE TABLE IF NOT EXISTS leases (
 """
 _RELEASE = "DELETE FROM leases WHERE key = ? AND owner = ?"
 _FORMAT = 1
-_PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,24 +79,6 @@ def call_key(*, provider: str, url: str, model: str, revision: str, request: Jso
     )
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
-    """Sets journal and tables up, waiting for another process that does the same.
-
-    SQLite's own timeout does not cover the change of the journal mode: it says "locked" at once.
-    """
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=NORMAL")
-            connection.executescript(_SCHEMA)
-            return
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > until:
-                raise
-            time.sleep(0.02)
-
-
 class CallStore:
     """The calls in the file `path` (made with its folder when missing). A context manager.
 
@@ -113,7 +95,6 @@ class CallStore:
         self._connections_lock = threading.Lock()
         self._closed = False
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             self._connection()
         except (sqlite3.Error, OSError) as error:
             raise HornbookError(
@@ -147,10 +128,7 @@ class CallStore:
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
-            connection = sqlite3.connect(
-                self.path, timeout=_PATIENCE_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            _prepare(connection)
+            connection = open_database(self.path, _SCHEMA)
             self._local.connection = connection
             with self._connections_lock:
                 self._connections.append(connection)

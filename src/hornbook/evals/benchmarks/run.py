@@ -1,0 +1,318 @@
+"""Runs one card on one model: by likelihood or by generation, item by item, kept as it goes."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from hornbook.errors import HornbookError
+from hornbook.evals.asking import converses
+from hornbook.evals.result import Result, Score, both_sides
+from hornbook.evals.sample_store import SampleStore
+from hornbook.lab.statistics import Interval, bootstrap_interval, wilson_interval
+from hornbook.lm.base import (
+    Advances,
+    Completion,
+    Failure,
+    LanguageModel,
+    Message,
+    Request,
+    Sampling,
+    require,
+)
+
+from .card import Card
+from .items import Item, make_items
+from .scorers import scorer
+from .source import read_rows
+
+_AT_ONCE = 256
+"""Items asked, graded and kept together: what a stopped run loses at most."""
+_SHOWN = 2000
+"""Characters of a question that are kept for people; examples stand before them."""
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asking:
+    """How a benchmark is asked.
+
+    items:  a sample of so many; None: all.
+    shots:  examples before each question; None: as the card says.
+    seed:   of the sample.
+    chat:   ask in turns where the model can; None: as the card says (likelihoods never do).
+    data:   the user's folder of benchmark files.
+    online: fetch from the hub what is not here.
+    """
+
+    items: int | None = None
+    shots: int | None = None
+    seed: int = 0
+    chat: bool | None = None
+    data: Path | None = None
+    online: bool = False
+
+
+def load_items(card: Card, asking: Asking) -> list[Item]:
+    """The items a card is asked with, examples included."""
+    shots = card.shots if asking.shots is None else asking.shots
+    rows = read_rows(card, card.source.split, data=asking.data, online=asking.online)
+    shot_rows: list[Mapping[str, Any]] = []
+    if shots:
+        if not card.source.shots_split:
+            raise HornbookError(f"{card.name} has no split for examples; use --shots 0.")
+        shot_rows = read_rows(card, card.source.shots_split, data=asking.data, online=asking.online)
+    items = make_items(card, rows, count=asking.items, shots=shots, shot_rows=shot_rows, seed=asking.seed)
+    if not items:
+        raise HornbookError(f"{card.name}: the split {card.source.split!r} has no items that can be asked.")
+    return items
+
+
+def run_card(
+    card: Card,
+    model: LanguageModel,
+    asking: Asking,
+    *,
+    store: SampleStore | None = None,
+    progress: Advances | None = None,
+    items: Sequence[Item] | None = None,
+) -> Result:
+    """Measures a model on a benchmark.
+
+    Args:
+        store: what is known is taken from it, and what is found is put there every 256 items.
+        items: instead of those of the card's source.
+
+    Raises:
+        HornbookError: the items cannot be read; the model cannot score and the card needs it; none of the
+            items was answered.
+    """
+    began = time.perf_counter()
+    if card.kind != "generate":
+        require(model, "can_score", role="model")
+    items = load_items(card, asking) if items is None else items
+    chat = card.generate.chat if asking.chat is None else asking.chat
+    chat = chat and card.kind == "generate" and converses(model)
+    shots = card.shots if asking.shots is None else asking.shots
+    told = {
+        "model": model.identity,
+        "task": card.name,
+        "card": card.fingerprint,
+        "shots": shots,
+        "chat": chat,
+    }
+    run = store.begin(told) if store else ""
+    known = store.known(run, [item.id for item in items]) if store else {}
+    todo = [item for item in items if item.id not in known]
+    if progress is not None and len(items) > len(todo):
+        progress.advance(len(items) - len(todo))
+    failures: list[Failure] = []
+    for part in _parts(todo, _AT_ONCE):
+        if card.kind == "generate":
+            found, failed = _generate(card, model, part, chat, progress)
+            failures += failed
+        else:
+            found = _likelihoods(card, model, part)
+            if progress is not None:
+                progress.advance(len(part))
+        for item in part:
+            if item.id in found:
+                found[item.id] |= {"asked": item.questions[0][-_SHOWN:], "reference": _reference(item)}
+        known.update(found)
+        if store:
+            store.put(run, found)
+    done = [(item, known[item.id]) for item in items if item.id in known]
+    if not done:
+        why = f" ({failures[0].kind}: {failures[0].message})" if failures else ""
+        raise HornbookError(f"{model.identity} answered none of the {len(items)} items of {card.name}{why}.")
+    return _summary(card, done, failures, told, time.perf_counter() - began)
+
+
+def _parts(values: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
+    for begin in range(0, len(values), size):
+        yield values[begin : begin + size]
+
+
+def _likelihoods(card: Card, model: LanguageModel, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
+    """{item: its log-likelihoods and values}; every continuation of a question in one call."""
+    if card.kind == "text":
+        return _bits(model, items)
+    pairs: list[tuple[str, str]] = []
+    spans = []
+    for item in items:
+        begin = len(pairs)
+        if card.kind == "pair":
+            pairs += [("", choice) for choice in item.choices]
+        elif len(item.questions) > 1:
+            pairs += [(question, item.choices[0]) for question in item.questions]
+        else:
+            pairs += [(item.questions[0], choice) for choice in item.choices]
+        spans.append((begin, len(pairs)))
+    scores = model.score(pairs)
+    found = {}
+    for item, (begin, end) in zip(items, spans):
+        own = scores[begin:end]
+        logprobs = [score.logprob for score in own]
+        values = _likelihood_values(card, item, logprobs, own[0].greedy)
+        best = max(range(len(logprobs)), key=lambda i: logprobs[i])
+        options = item.questions if len(item.questions) > 1 else item.choices
+        found[item.id] = {
+            "values": values,
+            "logprobs": logprobs,
+            "read": options[best].strip() if options else "",
+        }
+    return found
+
+
+def _bits(model: LanguageModel, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
+    """{item: the bits its text takes}; texts beyond the context are read in overlapping windows."""
+    from hornbook.evals.likelihood import document_bits
+    from hornbook.infer.language_model import LocalModel
+
+    texts = [item.questions[0] for item in items]
+    if isinstance(model, LocalModel):
+        found = document_bits(model.engine, model.tokenizer, texts)
+    else:
+        scores = model.score([("", text) for text in texts])
+        found = [(-s.logprob / math.log(2), len(text.encode())) for s, text in zip(scores, texts)]
+    return {
+        item.id: {"values": {"bits": bits, "bytes": float(size)}, "read": ""}
+        for item, (bits, size) in zip(items, found)
+    }
+
+
+def _likelihood_values(card: Card, item: Item, logprobs: Sequence[float], greedy: bool) -> dict[str, float]:
+    """The numbers of one item from its continuations' log-likelihoods (natural logarithm).
+
+    acc: the likeliest choice is right. acc_norm: the same, likelihood per character of the choice.
+    """
+    if card.kind == "last-word":
+        return {"acc": float(greedy), "nats": -logprobs[0]}
+    likelihood = np.asarray(logprobs)
+    if card.kind == "true-share":
+        share = np.exp(likelihood - likelihood.max())
+        return {"mc2": float(share[: item.gold].sum() / share.sum())}
+    values = {"acc": float(likelihood.argmax() == item.gold)}
+    if len(item.questions) == 1 and card.kind == "choice":
+        lengths = np.asarray([len(choice) - len(card.ask.delimiter) for choice in item.choices])
+        values["acc_norm"] = float((likelihood / np.maximum(lengths, 1)).argmax() == item.gold)
+    return values
+
+
+def _generate(
+    card: Card, model: LanguageModel, items: Sequence[Item], chat: bool, progress: Advances | None
+) -> tuple[dict[str, dict[str, Any]], list[Failure]]:
+    """Greedy answers, graded. A failed call is no answer; what cannot be graded is kept and not scored."""
+    told = card.generate
+    sampling = Sampling(temperature=0.0, max_tokens=told.max_tokens, stop=() if chat else told.stop)
+    requests = []
+    for item in items:
+        if chat:
+            system = (Message("system", card.ask.system),) if card.ask.system else ()
+            turns = (*system, Message("user", item.questions[0]))
+            requests.append(Request(messages=turns, sampling=sampling, tag=card.name))
+        else:
+            requests.append(Request(prompt=item.questions[0], sampling=sampling, tag=card.name))
+    results = model.complete(requests, progress=progress)
+    answered = [(item, result.text) for item, result in zip(items, results) if isinstance(result, Completion)]
+    texts = [_cut(text, told.stop) if chat else text for _, text in answered]
+    graded = scorer(told.scorer)(texts, [item.gold for item, _ in answered])
+    found = {
+        item.id: {"values": dict(grade.values), "text": text, "read": grade.read, "note": grade.note}
+        for (item, text), grade in zip(answered, graded)
+    }
+    return found, [result for result in results if isinstance(result, Failure)]
+
+
+def _cut(text: str, stop: Sequence[str]) -> str:
+    """The text before its first stop string that has something before it."""
+    for mark in stop:
+        at = text.find(mark)
+        if at > 0 and mark.strip():
+            text = text[:at]
+    return text
+
+
+def _summary(
+    card: Card,
+    done: Sequence[tuple[Item, Mapping[str, Any]]],
+    failures: Sequence[Failure],
+    told: Mapping[str, Any],
+    seconds: float,
+) -> Result:
+    scored = [(item, sample) for item, sample in done if sample["values"]]
+    outcomes: dict[str, list[float]] = {}
+    for _, sample in scored:
+        for name, value in sample["values"].items():
+            outcomes.setdefault(name, []).append(float(value))
+    scores = [
+        _score(name, values) for name, values in outcomes.items() if name not in ("bits", "bytes", "nats")
+    ]
+    if card.kind == "text":
+        scores.append(_bits_per_byte(outcomes))
+    scores.sort(key=lambda score: score.name != card.metric)
+    unscored = len(done) - len(scored)
+    details: dict[str, Any] = {**told, "published": card.published, "unscored": unscored}
+    if "nats" in outcomes:
+        details["perplexity"] = float(np.exp(np.mean(outcomes["nats"])))
+    groups = sorted({item.group for item, _ in scored} - {""})
+    if groups and card.metric in outcomes:
+        details["groups"] = {
+            group: float(np.mean([s["values"][card.metric] for item, s in scored if item.group == group]))
+            for group in groups
+        }
+    samples = tuple(
+        {
+            "request": sample["asked"],
+            "answer": sample.get("text", sample["read"]),
+            "right": sample["values"].get(card.metric, 0.0) > 0.5,
+            "note": sample.get("note", "") or f"reference: {sample['reference']}",
+        }
+        for _, sample in scored
+    )
+    unfinished = ""
+    if failures:
+        unfinished = (
+            f"{len(failures)} of {len(failures) + len(done)} items were not answered, the first: "
+            f"{failures[0].kind}: {failures[0].message} The same command asks for these again."
+        )
+    return Result(
+        task=card.name,
+        items=len(scored),
+        seconds=seconds,
+        scores=tuple(scores),
+        outcomes=outcomes,
+        samples=both_sides(samples),
+        details=details,
+        unfinished=unfinished,
+        ids=tuple(item.id for item, _ in scored),
+    )
+
+
+def _reference(item: Item) -> str:
+    if isinstance(item.gold, int) and item.choices:
+        options = item.questions if len(item.questions) > 1 else item.choices
+        return options[item.gold].strip()[:200] if item.gold < len(options) else str(item.gold)
+    return str(item.gold)[:200]
+
+
+def _score(name: str, values: Sequence[float]) -> Score:
+    if all(value in (0.0, 1.0) for value in values):
+        interval = wilson_interval(int(sum(values)), len(values))
+    else:
+        interval = bootstrap_interval(values)
+    return Score(name=name, value=float(np.mean(values)), interval=interval)
+
+
+def _bits_per_byte(outcomes: Mapping[str, Sequence[float]]) -> Score:
+    from hornbook.evals.likelihood import summarize
+
+    pairs = [(bits, int(size)) for bits, size in zip(outcomes["bits"], outcomes["bytes"], strict=True)]
+    found = summarize(pairs)
+    return Score(
+        name="bits per byte", value=found.value, interval=Interval(found.low, found.high), better="lower"
+    )
