@@ -18,7 +18,8 @@ from hornbook.lm.base import Score
 _LOGIT_ROWS = 2048
 """Positions whose logits are held at once."""
 _LEAST_HEADER = 48
-"""Shorter common beginnings are read again: a shared pass has masks and two products an attention."""
+_LEAST_QUESTION = 8
+"""Shorter beginnings are read again: a shared pass has masks and two products an attention."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,23 @@ class _Row:
     def fits(self, limit: int | None) -> bool:
         """Whether the row with its last token is at most `limit` long (LongRoPE's short factors)."""
         return limit is None or len(self.tokens) < limit
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Question:
+    """A prompt with several continuations, one row each."""
+
+    tokens: list[int]
+    rows: list[_Row]
+
+    @property
+    def longest(self) -> int:
+        """Tokens of its longest row."""
+        return max(len(row.tokens) for row in self.rows)
+
+    def fits(self, limit: int | None) -> bool:
+        """As `_Row.fits`, for the longest of its texts."""
+        return limit is None or len(self.tokens) + self.longest < limit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,29 +75,31 @@ def score_pairs(
     number = {job: n for n, job in enumerate(jobs)}
     found = _Sums(len(jobs))
     alone: list[_Row] = []
+    questions: list[_Question] = []
     whole = [len(p) + max(map(len, ends), default=0) for p, ends in zip(prompts, continuations)]
     rope = model.config.long_rope
-    short = {i for i, length in enumerate(whole) if rope is None or length <= rope.original_max_position}
+    limit = None if rope is None else rope.original_max_position
+    short = {i for i, length in enumerate(whole) if limit is None or length <= limit}
     groups = [
         group
         for part in (sorted(short), [i for i in range(len(prompts)) if i not in short])
-        for group in shared_headers(prompts, [len(ends) for ends in continuations], part)
+        for group in shared_headers(prompts, part)
     ]
     for group in groups:
-        rows = [
-            row
-            for i in group.prompts
-            for row in _rows(
-                prompts[i][len(group.header) :],
-                continuations[i],
-                [number[i, j] for j in range(len(continuations[i]))],
-            )
-        ]
+        own = {i: [number[i, j] for j in range(len(continuations[i]))] for i in group.prompts}
         if group.header:
+            begin = len(group.header)
+            rows = [r for i in group.prompts for r in _rows(prompts[i][begin:], continuations[i], own[i])]
             _read_behind(model, group.header, rows, found, dtype, device)
-        else:
-            alone += rows
-    limit = None if rope is None else rope.original_max_position
+            continue
+        for i in group.prompts:
+            if len(prompts[i]) >= _LEAST_QUESTION and sum(len(end) > 1 for end in continuations[i]) > 1:
+                questions.append(_Question(tokens=list(prompts[i]), rows=_rows([], continuations[i], own[i])))
+            else:
+                alone += _rows(prompts[i], continuations[i], own[i])
+    for asked in ([q for q in questions if q.fits(limit)], [q for q in questions if not q.fits(limit)]):
+        for several in _together(asked):
+            _read_questions(model, several, found, dtype, device)
     for rows in ([r for r in alone if r.fits(limit)], [r for r in alone if not r.fits(limit)]):
         for batch in prefill_batches([row.tokens for row in rows]):
             _read_alone(model, [rows[b] for b in batch], found, device)
@@ -87,14 +107,11 @@ def score_pairs(
     return [[scores[number[i, j]] for j in range(len(ends))] for i, ends in enumerate(continuations)]
 
 
-def shared_headers(
-    prompts: Sequence[Sequence[int]], ends: Sequence[int], among: Sequence[int]
-) -> list[_Group]:
+def shared_headers(prompts: Sequence[Sequence[int]], among: Sequence[int]) -> list[_Group]:
     """The prompts numbered in `among` in groups that begin alike; no header where sharing does not pay.
 
     Sorted, prompts with much in common are neighbours. A prompt joins its neighbours when that keeps at
-    least half of their header. `ends` counts each prompt's continuations: a prompt with several is a
-    header by itself.
+    least half of their header.
     """
     order = sorted(among, key=lambda i: list(prompts[i]))
     groups: list[_Group] = []
@@ -109,8 +126,7 @@ def shared_headers(
         groups.append(_Group(header=own, prompts=[i]))
     shared, single = [], []
     for group in groups:
-        readers = sum(ends[i] for i in group.prompts)
-        if len(group.header) >= _LEAST_HEADER and readers > 1:
+        if len(group.header) >= _LEAST_HEADER and len(group.prompts) > 1:
             shared.append(group)
         else:
             single += group.prompts
@@ -222,3 +238,52 @@ def _read_behind(
         if tokens.shape[1]:
             hidden = torch.cat([hidden, model(tokens, behind)], 1)
         found.take(model, hidden, part, shift=0)
+
+
+def _together(questions: Sequence[_Question]) -> list[list[_Question]]:
+    """Questions that are read in one pass: alike in length and in the number of their rows."""
+    batches = []
+    for width in sorted({len(q.rows) for q in questions}):
+        alike = [q for q in questions if len(q.rows) == width]
+        for batch in prefill_batches([q.tokens for q in alike]):
+            part: list[_Question] = []
+            for q in sorted((alike[b] for b in batch), key=lambda q: -q.longest):
+                if part and (len(part) + 1) * width * max(1, part[0].longest) > PREFILL_TOKENS:
+                    batches.append(part)
+                    part = []
+                part.append(q)
+            batches.append(part)
+    return batches
+
+
+def _read_questions(
+    model: ReadyDecoder,
+    questions: Sequence[_Question],
+    found: _Sums,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> None:
+    """All questions in one pass, then all their continuations behind them in another."""
+    width, longest = len(questions[0].rows), max(q.longest for q in questions)
+    prompts = [q.tokens for q in questions]
+    most = max(map(len, prompts))
+    rope_length = most + longest + 1
+    cache, last = read_prompts(model, prompts, dtype=dtype, device=device, rope_length=rope_length)
+    rows = [row for q in questions for row in q.rows]
+    hidden = last.repeat_interleave(width, 0)[:, None]
+    if longest:
+        behind = RowCache(
+            model.config,
+            rows=len(rows),
+            slots=longest,
+            prompts=len(questions),
+            prompt_slots=most,
+            dtype=dtype,
+            device=device,
+            rope_length=rope_length,
+        )
+        for number, prompt in enumerate(prompts):
+            behind.share_prompt(cache, number, len(prompt), number)
+        behind.width = width
+        hidden = torch.cat([hidden, model(_pad([row.tokens for row in rows], device), behind)], 1)
+    found.take(model, hidden, rows, shift=0)
