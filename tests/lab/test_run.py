@@ -457,6 +457,15 @@ def test_planning_does_nothing_and_ends_where_facts_are_needed(tmp_path):
     assert plan.problems() == []
 
 
+def test_a_plan_tells_steps_of_one_name_apart(run):
+    def recipe(run, settings):
+        for rows in (1, 2):
+            run.step(double, source=run.step(write, rows=rows), factor=7)
+
+    names = [row[0] for row in again(run, planning=True).plan(recipe).rows()]
+    assert names == ["write (rows 1)", "double", "write (rows 2)", "double"]
+
+
 def test_a_plan_ends_where_a_recipe_opens_a_file_that_is_not_made_yet(run):
     def recipe(run, settings):
         (run.step(write, rows=1) / "table.txt").read_text()

@@ -126,7 +126,7 @@ def papers(args: argparse.Namespace) -> None:
     from hornbook.lab.history import latest_claims
     from hornbook.papers import registry
 
-    recipes = [registry.find(name) for name in registry.names()]
+    recipes = registry.outlines()
     measured = latest_claims(args.home)
     if args.json:
         rows = [

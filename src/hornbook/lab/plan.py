@@ -1,7 +1,7 @@
 """What a run would do, take and need, before it does anything."""
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ class PlannedStep:
         cached: it is finished already and will not run.
         begun: an interrupted attempt is kept and will go on.
         estimate: what it will take; None when it gives no estimate.
+        inputs: its inputs, each in a few characters, to tell steps of one name apart.
     """
 
     name: str
@@ -27,6 +28,7 @@ class PlannedStep:
     cached: bool
     begun: bool = False
     estimate: Estimate | None = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,16 +89,31 @@ class Plan:
     def rows(self) -> list[list[str]]:
         """Cells of the table: step, state, time, memory, disk."""
         rows = []
-        for step in self.steps:
+        for step, name in zip(self.steps, self._names()):
             if step.cached:
-                rows.append([step.name, "done", "0 s", "", ""])
+                rows.append([name, "done", "0 s", "", ""])
                 continue
             state = "begun" if step.begun else "to do"
             if step.estimate is None:
-                rows.append([step.name, state, "?", "?", "?"])
+                rows.append([name, state, "?", "?", "?"])
             else:
-                rows.append([step.name, state, *_cells(step.estimate)])
+                rows.append([name, state, *_cells(step.estimate)])
         return rows
+
+    def _names(self) -> list[str]:
+        """Names of the steps; where several are alike, with the input that tells most of them apart."""
+        alike: dict[str, list[PlannedStep]] = {}
+        for step in self.steps:
+            alike.setdefault(step.name, []).append(step)
+        telling = {}
+        for name, steps in alike.items():
+            kinds = {key: len({step.inputs.get(key) for step in steps}) for key in steps[0].inputs}
+            if len(steps) > 1 and kinds and max(kinds.values()) > 1:
+                telling[name] = max(kinds, key=lambda key: kinds[key])
+        return [
+            f"{step.name} ({step.inputs.get(telling[step.name], '')})" if step.name in telling else step.name
+            for step in self.steps
+        ]
 
     def render(self) -> str:
         """A plain text table with totals and the check against this machine."""

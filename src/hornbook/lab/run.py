@@ -258,6 +258,7 @@ class Run:
                 cached=record is not None,
                 begun=partial_folder(final).is_dir(),
                 estimate=estimate,
+                inputs={name: _in_short(name, value) for name, value in bound.items()},
             )
         )
         return Artifact(path=final, key=key, step=step.name, inputs=forms, record=record)
@@ -364,3 +365,14 @@ def _commit() -> str | None:
         return git("rev-parse", "HEAD") + ("+changes" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _in_short(name: str, value: object) -> str:
+    """An input of a step in about 40 characters, for the plan: where it comes from, or its name and value."""
+    if isinstance(value, Artifact):
+        return value.step
+    if isinstance(value, Path):
+        step, _, part = value.name.rpartition("-") if "-" in value.name else (value.name, "", "")
+        return step or part
+    text = " ".join(str(value).split())
+    return f"{name} {text}" if len(text) <= 30 else f"{name} {text[:29]}…"

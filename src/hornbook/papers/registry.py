@@ -1,5 +1,6 @@
 """Finding recipes: the ones in this folder by name, a user's own by path."""
 
+import ast
 import dataclasses
 import importlib
 import importlib.util
@@ -46,6 +47,50 @@ def names() -> list[str]:
     return sorted(
         m.name for m in pkgutil.iter_modules(hornbook.papers.__path__) if m.name not in _NOT_RECIPES
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What a list of recipes tells of one."""
+
+    name: str
+    title: str
+    paper: str
+    scales: tuple[str, ...]
+
+
+def outlines() -> list[Outline]:
+    """Every recipe that comes with Hornbook, read from its source: importing them all takes seconds."""
+    return [_outline(name) for name in names()]
+
+
+def _outline(name: str) -> Outline:
+    """TITLE, PAPER and the names in SCALES, out of a recipe's module and the settings beside it."""
+    found = importlib.util.find_spec(f"hornbook.papers.{name}")
+    assert found is not None
+    assert found.origin is not None
+    module = Path(found.origin)
+    told: dict[str, ast.expr] = {}
+    for path in (module, *([module.parent / "settings.py"] if module.name == "__init__.py" else [])):
+        if path.is_file():
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.AnnAssign) and node.value is not None:
+                    targets, value = [node.target], node.value
+                elif isinstance(node, ast.Assign):
+                    targets, value = node.targets, node.value
+                else:
+                    continue
+                told |= {target.id: value for target in targets if isinstance(target, ast.Name)}
+    scales = told.get("SCALES")
+    try:
+        title, paper = ast.literal_eval(told["TITLE"]), ast.literal_eval(told["PAPER"])
+        keys = [ast.literal_eval(key) for key in scales.keys if key] if isinstance(scales, ast.Dict) else []
+        if not keys:
+            raise ValueError("SCALES is not written out")
+    except (KeyError, ValueError):  # computed: then the module itself has to say
+        recipe = find(name)
+        title, paper, keys = recipe.title, recipe.paper, list(recipe.scales)
+    return Outline(name=name, title=title, paper=paper, scales=tuple(keys))
 
 
 def find(spec: str) -> Recipe:
