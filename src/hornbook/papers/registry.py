@@ -74,13 +74,10 @@ def _outline(name: str) -> Outline:
     for path in (module, *([module.parent / "settings.py"] if module.name == "__init__.py" else [])):
         if path.is_file():
             for node in ast.parse(path.read_text(encoding="utf-8")).body:
-                if isinstance(node, ast.AnnAssign) and node.value is not None:
-                    targets, value = [node.target], node.value
-                elif isinstance(node, ast.Assign):
-                    targets, value = node.targets, node.value
-                else:
-                    continue
-                told |= {target.id: value for target in targets if isinstance(target, ast.Name)}
+                if isinstance(node, ast.Assign):
+                    told |= {t.id: node.value for t in node.targets if isinstance(t, ast.Name)}
+                elif isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name):
+                    told[node.target.id] = node.value
     scales = told.get("SCALES")
     try:
         title, paper = ast.literal_eval(told["TITLE"]), ast.literal_eval(told["PAPER"])
