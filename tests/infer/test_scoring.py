@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from hornbook.infer.engine import Engine
-from hornbook.infer.scoring import shared_headers
 from hornbook.model.decoder import Decoder
 from hornbook.model.presets import student
 
@@ -41,25 +40,3 @@ def test_shared_headers_change_no_score(engine: Engine, seed: int) -> None:
             assert score.tokens == len(end)
             assert score.token_logprobs == pytest.approx(alone.token_logprobs, abs=1e-4)
             assert score.greedy == alone.greedy
-
-
-def test_a_header_is_found_whatever_the_order_of_the_prompts() -> None:
-    header = list(range(60))
-    prompts = [[*header, 70, n] for n in range(5)] + [[90, n] for n in range(3)]
-    order = [6, 0, 3, 7, 1, 4, 2, 5]
-    groups = shared_headers([prompts[i] for i in order], range(8))
-    assert {len(group.header): len(group.prompts) for group in groups} == {61: 5, 0: 3}
-
-
-def test_no_header_where_sharing_saves_nothing() -> None:
-    [group] = shared_headers([list(range(200)), [5, 6]], [0, 1])
-    assert group.header == []
-    assert sorted(group.prompts) == [0, 1]
-
-
-def test_every_prompt_is_in_one_group() -> None:
-    prompts, _ = few_shot(random.Random(9))
-    groups = shared_headers(prompts, range(len(prompts)))
-    assert sorted(i for group in groups for i in group.prompts) == list(range(len(prompts)))
-    for group in groups:
-        assert all(prompts[i][: len(group.header)] == group.header for i in group.prompts)

@@ -97,8 +97,7 @@ def test_a_full_queue_and_impossible_requests_are_refused(engine: Engine) -> Non
             service.submit(prompt, Sampling(max_tokens=2))
     wait(*tickets)
     service.close()
-    engine.max_tokens_in_memory = 16
-    service = Service(engine)
+    service = Service(Engine(small(), weights="fp32", max_tokens_in_memory=16))
     with pytest.raises(HornbookError, match="fit"):
         service.submit([1] * 20, Sampling(max_tokens=20))
     service.close()

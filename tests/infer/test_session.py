@@ -1,7 +1,7 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
-import torch
 from engine_helpers import ByteTokenizer, ragged, small
 
 from hornbook.errors import HornbookError
@@ -22,26 +22,32 @@ def conversation(seed: int) -> list[list[int]]:
 
 @pytest.mark.parametrize("shape", [{}, {"sliding_window": 9}, {"kv_heads": 1}], ids=str)
 @pytest.mark.parametrize("chunk", [7, 512])
+@pytest.mark.parametrize("native", [None, False])
 def test_turns_equal_fresh_answers_and_read_only_what_is_new(
-    shape: dict[str, object], chunk: int, monkeypatch: pytest.MonkeyPatch
+    shape: dict[str, object], chunk: int, native: bool | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hornbook.infer.session._LEAST_SLOTS", 32)  # grows on the way
-    monkeypatch.setattr("hornbook.infer.session._CHUNK", chunk)
-    engine = Engine(small(**shape), ByteTokenizer(), weights="fp32")
+    monkeypatch.setattr("hornbook.infer.engine._PASS_TOKENS", chunk)
+    monkeypatch.setattr("hornbook.infer.engine._PASS_TOKENS_TORCH", chunk)
+    engine = Engine(small(**shape), ByteTokenizer(), weights="fp32", native=native)
+    fresh = Engine(small(**shape), ByteTokenizer(), weights="fp32", native=native)
     session = Session(engine)
-    known: list[int] = []
+    known: list[list[int]] = []
     for prompt in conversation(1):
         pieces, turn = session.stream_text(prompt, WARM)
         text = "".join(pieces)
-        [[expected]] = engine.generate([prompt], WARM)
+        [[expected]] = fresh.generate([prompt], WARM)
         assert (text, turn.tokens) == (expected.text, expected.tokens)
         assert turn.finish_reason == expected.finish_reason
-        same = next((i for i, (a, b) in enumerate(zip(known, prompt[:-1])) if a != b), None)
-        if same is None:
-            same = min(len(known), len(prompt) - 1)
-        assert turn.read == len(prompt) - same
+        assert turn.read == len(prompt) - max((agreement(k, prompt) for k in known), default=0)
         assert turn.prompt_tokens == len(prompt)
-        known = [*prompt, *turn.tokens[:-1]]
+        known.append([*prompt, *turn.tokens[:-1]])
+
+
+def agreement(known: list[int], prompt: list[int]) -> int:
+    """Tokens of the prompt that are there already; the last one is read for its logits."""
+    return next(
+        (i for i, (a, b) in enumerate(zip(known, prompt[:-1])) if a != b), min(len(known), len(prompt) - 1)
+    )
 
 
 def test_an_answer_broken_off_leaves_the_session_good() -> None:
@@ -63,17 +69,17 @@ def test_interrupted_inside_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = conversation(3)
     "".join(session.stream_text(prompts[0], WARM)[0])
     calls = 0
-    norm = engine.model.body.norm.forward
+    run = engine.model.run
 
-    def interrupted(x: torch.Tensor) -> torch.Tensor:
+    def interrupted(*given: Any) -> Any:
         nonlocal calls
         calls += 1
+        out = run(*given)
         if calls == 4:
             raise KeyboardInterrupt
-        out: torch.Tensor = norm(x)
         return out
 
-    monkeypatch.setattr(engine.model.body.norm, "forward", interrupted)
+    monkeypatch.setattr(engine.model, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
         "".join(session.stream_text(prompts[1], WARM)[0])
     for prompt in prompts[1:4]:

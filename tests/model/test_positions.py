@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hornbook.errors import HornbookError
-from hornbook.infer.packed import ReadyDecoder
+from hornbook.infer.packed import TorchDecoder
 from hornbook.model.cache import KeyValueCache
 from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
@@ -163,7 +163,7 @@ def test_formats_that_cannot_say_so_refuse(kind, tmp_path):
 @pytest.mark.parametrize("kind", ["learned", "none"])
 def test_the_engines_decoder_has_the_same_positions(kind):
     decoder = make(kind).float()
-    ready = ReadyDecoder(decoder, "fp32")
+    ready = TorchDecoder(decoder, "fp32")
     assert (ready.body.positions is None) == (kind == "none")
     assert ready.body.config.positions == kind
     if kind == "learned":

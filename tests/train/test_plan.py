@@ -8,11 +8,11 @@ from small_training import tiny_config
 from torch.utils.flop_counter import FlopCounterMode
 
 from hornbook.errors import HornbookError
-from hornbook.infer import quantize
-from hornbook.infer.packed import ReadyDecoder
+from hornbook.infer.packed import TorchDecoder
 from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
 from hornbook.model.presets import PRESETS, preset
+from hornbook.model.quantized import GROUP
 from hornbook.train import loss, plan_memory
 from hornbook.train.optim import Optimizer
 from hornbook.train.plan import PlanSettings, plan
@@ -107,13 +107,13 @@ def test_inference_bytes_are_those_of_the_engines_weights(storage: str, tied: bo
     config = tiny_config(
         vocab_size=512, hidden_size=128, intermediate_size=256, layers=3, tied_embeddings=tied
     )
-    ready = ReadyDecoder(Decoder(config), storage)  # type: ignore[arg-type]
+    ready = TorchDecoder(Decoder(config), storage)  # type: ignore[arg-type]
     planned = inference_memory(config, storage, context=1)  # type: ignore[arg-type]
     assert planned.weights + planned.prompt_copy == pytest.approx(ready.weight_bytes(), rel=0.01)
 
 
 def test_constants_agree_with_the_code_they_speak_of() -> None:
-    assert plan_memory.QUANTIZED_GROUP == quantize.GROUP
+    assert plan_memory.QUANTIZED_GROUP == GROUP
     assert plan_memory.LOSS_CHUNK_ELEMENTS == loss.CHUNK_ELEMENTS
 
 

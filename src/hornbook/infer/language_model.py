@@ -9,7 +9,7 @@ from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.infer.chat_format import ChatFormat
 from hornbook.infer.engine import Engine, Generation
-from hornbook.infer.packed import Weights
+from hornbook.infer.weights import Weights
 from hornbook.lm.base import (
     Advances,
     Capabilities,

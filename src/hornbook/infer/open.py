@@ -7,7 +7,7 @@ from pathlib import Path
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.infer.language_model import LocalModel
-from hornbook.infer.packed import Weights
+from hornbook.infer.weights import Weights
 from hornbook.lm.base import LanguageModel
 
 ACCEPTED = (

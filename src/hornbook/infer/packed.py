@@ -1,82 +1,59 @@
-"""A decoder made ready for the engine: weights in their storage format, fewer and larger operations.
+"""A decoder made ready for the engine with torch alone: any family, any device.
 
 The decoder's own blocks stay; only leaves are replaced (linear layers, RMS norms, the attention module), so
-that every architecture the decoder knows runs here too.
+that every architecture the decoder knows runs here too. Where the kernels of `native_decoder` serve they do
+the same faster.
 """
 
-from typing import Literal, cast, get_args
+from typing import cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hornbook.errors import HornbookError
-from hornbook.infer.cache import EngineCache
-from hornbook.infer.quantize import (
-    GROUP,
-    dequantize_int4,
-    dequantize_int8,
-    int4_linear,
-    int8_linear,
-    pack_int4,
-    quantize_int4,
-    quantize_int8,
-)
+from hornbook.infer.cache import EngineCache, PagedCache
+from hornbook.infer.weights import Weights, as_codes
 from hornbook.model.attention import Visible
 from hornbook.model.decoder import Decoder, hide_unused
 from hornbook.model.layers import Attention, RMSNorm
-
-Weights = Literal["auto", "fp32", "bf16", "int8", "int4"]
+from hornbook.model.quantized import GROUP, Codes, QuantLinear
 
 _FEW_ROWS = 8
 """Up to so many rows the packed kernels beat a bf16 product (measured on AVX-512 with bf16); beyond,
 the product runs on a bf16 copy of the same quantized values."""
 
 
-def has_fast_bf16() -> bool:
-    """Whether bf16 matrix products are faster than fp32 ones on this CPU (AVX-512 BF16 or AMX)."""
-    cpu = torch.cpu
-    return bool(getattr(cpu, "_is_avx512_bf16_supported", lambda: False)())
-
-
-def resolve(weights: Weights, device: torch.device) -> Weights:
-    """What "auto" means on `device`: bf16 where it is fast, else fp32."""
-    if weights not in get_args(Weights):
-        accepted = ", ".join(get_args(Weights))
-        raise HornbookError(f"Engine weights {weights!r} is unknown; accepted are {accepted}.")
-    if weights in ("int8", "int4") and device.type != "cpu":
-        raise HornbookError(f"Engine weights {weights!r} runs on the CPU only; use bf16 on {device}.")
-    if weights != "auto":
-        return weights
-    return "bf16" if device.type != "cpu" or has_fast_bf16() else "fp32"
-
-
 class PackedLinear(nn.Module):
-    """A linear layer with int8 or int4 weights: the packed kernel for few rows, a bf16 product for many."""
+    """A linear layer of 4- or 8-bit codes: ATen's packed kernel for few rows, a bf16 product for many."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, weights: Weights) -> None:
+    def __init__(self, codes: Codes, bias: Tensor | None) -> None:
         super().__init__()
-        self.weights = weights
+        self.bits = codes.bits
         self.bias = None if bias is None else bias.detach().bfloat16()
-        if weights == "int4":
-            q = quantize_int4(weight)
-            self.codes, self.scales = pack_int4(q)
-            self.dense = dequantize_int4(q).bfloat16()
-        else:
-            self.codes, scale = quantize_int8(weight)
-            self.scales = scale.bfloat16()
-            self.dense = dequantize_int8(self.codes, scale).bfloat16()
+        self.dense = codes.dense().bfloat16()
+        self.packs = codes.shape[1] % GROUP == 0 and codes.shape[0] % 16 == 0
+        if self.bits == 8:
+            self.codes, self.scales = codes.codes, codes.scales
+        elif self.packs:
+            self.codes = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes.codes.int(), 1)
+            both = torch.stack(
+                [codes.scales, torch.zeros_like(codes.scales)], -1
+            )  # no minimum: it is symmetric
+            self.scales = both.transpose(0, 1).contiguous()
 
     def forward(self, x: Tensor) -> Tensor:
         """x (..., in) bf16 -> (..., out) bf16."""
         rows = x.numel() // x.shape[-1]
-        if rows > _FEW_ROWS:
+        if rows > _FEW_ROWS or not self.packs:
             return F.linear(x, self.dense, self.bias)
         flat = x.reshape(rows, -1)
-        if self.weights == "int4":
-            out = int4_linear(flat, self.codes, self.scales, GROUP)
+        out: Tensor
+        if self.bits == 4:
+            out = torch.ops.aten._weight_int4pack_mm_for_cpu(flat, self.codes, GROUP, self.scales)
         else:
-            out = int8_linear(flat, self.codes, self.scales)
+            out = torch.ops.aten._weight_int8pack_mm(flat, self.codes, self.scales)
         if self.bias is not None:
             out = out + self.bias
         return out.view(*x.shape[:-1], -1)
@@ -104,21 +81,17 @@ class EngineAttention(nn.Module):
         self.qkv_proj, self.o_proj = attention.qkv_proj, attention.o_proj
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, *, visible: Visible, cache: EngineCache) -> Tensor:
-        """x (rows, time, hidden) -> the same shape; cos and sin (rows, 1, time, rotary_dim / 2)."""
+        """x (1, tokens, hidden) -> the same shape; cos and sin (1, 1, tokens, rotary_dim / 2)."""
         rows, time, _ = x.shape
         heads, kv = self.heads, self.kv_heads
         qkv = self.qkv_proj(x).view(rows, time, heads + 2 * kv, self.head_dim).transpose(1, 2)
         turned = turn(qkv[:, : heads + kv], cos, sin)
-        if time > 1:
-            turned = turned.to(x.dtype)
         mixed = cache.attend(
             self.layer, turned[:, :heads], turned[:, heads:], qkv[:, heads + kv :], self.scale
         )
-        if time == 1:
-            mixed = mixed.reshape(rows, 1, heads * self.head_dim)
-        else:
-            mixed = mixed.transpose(1, 2).reshape(rows, time, heads * self.head_dim)
-        out: Tensor = self.o_proj(mixed.to(x.dtype))
+        out: Tensor = self.o_proj(
+            mixed.transpose(1, 2).reshape(rows, time, heads * self.head_dim).to(x.dtype)
+        )
         return out
 
 
@@ -135,8 +108,10 @@ def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out
 
 
-class ReadyDecoder(nn.Module):
+class TorchDecoder(nn.Module):
     """A decoder in one of the storage formats. The model it was made from is not changed."""
+
+    mixes_rope = False
 
     def __init__(self, model: Decoder, weights: Weights) -> None:
         super().__init__()
@@ -148,6 +123,7 @@ class ReadyDecoder(nn.Module):
         self.config = model.config
         self.weights = weights
         self.dtype = torch.float32 if weights == "fp32" else torch.bfloat16
+        self.device = model.embed_tokens.weight.device
         with torch.device("meta"):
             body = Decoder(model.config)
         body.rope, body.positions = model.rope, model.positions
@@ -155,20 +131,27 @@ class ReadyDecoder(nn.Module):
         for target, source in zip(body.layers, model.layers):
             self._fill(target, source)
         body.norm = self._norm(model.norm)
-        body.embed_tokens.weight = self._plain(model.embed_tokens.weight)
         head = model.embed_tokens if model.lm_head is None else model.lm_head
         bias = model.head_bias if model.lm_head is None else model.lm_head.bias
-        head_weight = head.weight
         self.head: nn.Module
-        if weights in ("int8", "int4"):
-            self.head = self._packed(head_weight, bias)
+        if self._coded:
+            codes = as_codes(head, "int8")
+            self.head = PackedLinear(codes, bias)
+            tied = model.lm_head is None or model.config.tied_embeddings
+            table = codes if tied else as_codes(model.embed_tokens, "int8")
+            body.embed_tokens.weight = self._plain(table.dense())
         else:
-            self.head = self._dense(head_weight, bias)
+            body.embed_tokens.weight = self._plain(model.embed_tokens.weight)
+            self.head = self._dense(head.weight, bias)
             if model.lm_head is None:
                 cast(nn.Linear, self.head).weight = body.embed_tokens.weight
         body.lm_head, body.head_bias = None, None
         body.vision = None  # the engine reads text alone
         self.body = body
+
+    @property
+    def _coded(self) -> bool:
+        return self.weights in ("int8", "int4")
 
     def _plain(self, value: Tensor) -> nn.Parameter:
         return nn.Parameter(value.detach().to(self.dtype), requires_grad=False)
@@ -185,20 +168,15 @@ class ReadyDecoder(nn.Module):
             layer.bias = self._plain(bias)
         return layer
 
-    def _packed(self, weight: Tensor, bias: Tensor | None) -> nn.Module:
-        if weight.shape[1] % GROUP or weight.shape[0] % 16:
-            return self._dense(weight, bias)
-        return PackedLinear(weight, bias, self.weights)
-
     def _fill(self, target: nn.Module, source: nn.Module) -> None:
         """Puts ready leaves in the places of the source's, all the way down."""
         for name, child in source.named_children():
-            if isinstance(child, nn.Linear):
-                ready = (
-                    self._packed(child.weight, child.bias)
-                    if self.weights in ("int8", "int4")
-                    else self._dense(child.weight, child.bias)
-                )
+            if isinstance(child, nn.Linear | QuantLinear):
+                whole = isinstance(child, QuantLinear) or name not in _LEFT_WHOLE or self.config.experts == 0
+                if self._coded and whole:
+                    ready: nn.Module = PackedLinear(as_codes(child, self.weights), child.bias)
+                else:
+                    ready = self._dense(cast(Tensor, child.weight), cast(Tensor | None, child.bias))
                 setattr(target, name, ready)
             elif isinstance(child, RMSNorm):
                 setattr(target, name, self._norm(child))
@@ -210,9 +188,17 @@ class ReadyDecoder(nn.Module):
                 setattr(target, name, child)
 
     def forward(self, tokens: Tensor, cache: EngineCache) -> Tensor:
-        """Hidden states after the final norm, (rows, time, hidden)."""
+        """Hidden states after the final norm, (1, tokens, hidden), of the pass that `cache.begin` was
+        told."""
         hidden: Tensor = self.body(tokens, cache=cache)
         return hidden
+
+    @torch.inference_mode()
+    def run(self, ids: np.ndarray, cache: PagedCache, want: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Hidden states (wanted, hidden) and logits (wanted, vocab_size), fp32, of the tokens `want`."""
+        hidden = self.body(torch.from_numpy(ids)[None].to(self.device), cache=cache)
+        chosen = hidden[0, torch.from_numpy(want).to(self.device)]
+        return chosen.float(), self.logits(chosen)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Unnormalised log-probabilities, fp32."""
@@ -228,3 +214,7 @@ class ReadyDecoder(nn.Module):
                 if isinstance(value, Tensor):
                     tensors[id(value)] = value
         return sum(t.numel() * t.element_size() for t in tensors.values())
+
+
+_LEFT_WHOLE = ("router", "gate_up_proj", "down_proj")
+"""Of a sparse layer: its experts are slices of one matrix, which the packed kernels cannot take."""

@@ -83,9 +83,11 @@ class RowSettings:
         self._temperature = torch.from_numpy(safe).to(self.device)[:, None]
         self._settled = True
 
-    def place(self, row: int, sampling: Sampling, key: int, prompt: Sequence[int]) -> None:
-        """Puts a new request into `row`."""
-        self.keys[row], self.drawn[row] = key, 0
+    def place(
+        self, row: int, sampling: Sampling, key: int, prompt: Sequence[int], drawn: Sequence[int] = ()
+    ) -> None:
+        """Puts a request into `row`; `drawn` are the tokens it has drawn already, in another row."""
+        self.keys[row], self.drawn[row] = key, len(drawn)
         self.temperature[row], self.top_p[row] = sampling.temperature, sampling.top_p
         self.min_p[row], self.top_k[row] = sampling.min_p, sampling.top_k
         self.penalties[row] = (
@@ -102,25 +104,11 @@ class RowSettings:
             self._count[row] = 0
             if prompt:
                 self._seen[row, torch.as_tensor(prompt, device=self.device)] = True
+            if drawn:
+                before = torch.as_tensor(drawn, device=self.device)
+                self._seen[row, before] = True
+                self._count[row].index_add_(0, before, torch.ones(len(drawn), device=self.device))
         self.active[row] = True
-        self._settled = False
-
-    def move(self, source: int, target: int) -> None:
-        """Copies a row's settings over another's."""
-        for array in (
-            self.keys,
-            self.drawn,
-            self.temperature,
-            self.top_p,
-            self.min_p,
-            self.top_k,
-            self.penalties,
-            self.active,
-        ):
-            array[target] = array[source]
-        if self._seen is not None and self._count is not None:
-            self._seen[target] = self._seen[source]
-            self._count[target] = self._count[source]
         self._settled = False
 
     def clear(self, row: int) -> None:

@@ -1,406 +1,408 @@
-"""Continuous batching: requests wait, rows answer, a finished row is given to the next request."""
+"""Continuous batching: every pass holds the next tokens of all live sequences, as many prompts as fit beside
+them.
+
+A sequence is a list of tokens of which some are read; drawing appends one. There is no difference between
+reading a prompt, reading it in pieces, answering, trying a draft, and reading again after memory was taken
+away: a pass reads what is not read yet.
+"""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from hornbook.infer.cache import PromptCache, RowCache
-from hornbook.infer.packed import ReadyDecoder
-from hornbook.infer.sampling import RowSettings, row_key
-from hornbook.infer.text import Pieces, StopFinder
+from hornbook.infer.cache import PAGE, PagedCache, Span
+from hornbook.infer.pages import PagePool
+from hornbook.infer.sampling import RowSettings
+from hornbook.infer.speculate import Lookup
+from hornbook.infer.text import StopFinder
 from hornbook.lm.base import Sampling
+from hornbook.model.config import ModelConfig
 
 Reason = Literal["stop", "length", "cancelled"]
 
-PREFILL_TOKENS = 2048
-"""Prompt tokens (padding included) read in one pass; longer prompts are read in chunks of this size."""
+_LOGITS = 1 << 25
+"""Numbers of logits in one pass at most, whatever the vocabulary (but always one row)."""
+
+
+class Runner(Protocol):
+    """A decoder that reads a pass."""
+
+    config: ModelConfig
+    dtype: torch.dtype
+    device: torch.device
+    mixes_rope: bool
+    """Whether one pass may hold sequences of both sets of LongRoPE's factors."""
+
+    def run(self, ids: np.ndarray, cache: PagedCache, want: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Hidden states (wanted, hidden) and logits (wanted, vocab_size), fp32, of the tokens `want`."""
+        ...
+
+    def weight_bytes(self) -> int: ...
+
+
+class Grammar(Protocol):
+    """What narrows the next token of one answer."""
+
+    def mask(self) -> np.ndarray:
+        """Which tokens may come next: bool (vocab_size,)."""
+        ...
+
+    def take(self, token: int) -> None:
+        """Counts a drawn token."""
+        ...
 
 
 @dataclass(kw_only=True, eq=False)
-class Answer:
-    """One sample of one prompt, growing."""
+class Job:
+    """One sequence: a prompt and what is drawn behind it, or a text whose tokens are only scored.
 
-    prompt: int
-    sample: int
+    `scored` is the place from which each token's log-probability is wanted; such a job draws nothing.
+    `hidden` asks for the hidden states of every token instead.
+    """
+
+    prompt: list[int]
+    sampling: Sampling
+    stop_tokens: frozenset[int] = frozenset()
+    key: int = 0
+    long: bool = False
+    drafts: int = 0
+    lookup: Lookup | None = None
+    scored: int | None = None
+    wants_hidden: bool = False
+    finder: StopFinder | None = None
+    grammar: Grammar | None = None
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     top: list[list[tuple[int, float]]] = field(default_factory=list)
+    greedy: bool = True
+    hidden: list[Tensor] = field(default_factory=list)
     reason: Reason | None = None
     stopped_by: int | str | None = None
-    finder: StopFinder | None = None
-
-
-@dataclass(kw_only=True, eq=False)
-class Work:
-    """One prompt and the samples wanted of it."""
-
-    index: int
-    prompt: list[int]
-    sampling: Sampling
-    samples: int
-    stop_tokens: frozenset[int]
-    answers: list[Answer] = field(default_factory=list)
-    started: int = 0
     cancelled: bool = False
+    reused: int = 0
+    read: int = 0
+    passes: int = 0
+    pages: list[int] = field(default_factory=list)
+    row: int | None = None
 
     @property
-    def longest(self) -> int:
-        """Tokens of prompt and answer at most."""
-        return len(self.prompt) + self.sampling.max_tokens
+    def length(self) -> int:
+        return len(self.prompt) + len(self.tokens)
+
+    @property
+    def wanted_length(self) -> int:
+        """Tokens that must have been read before the next is drawn; a scored text needs not its last."""
+        return self.length - (self.scored is not None)
+
+    def ids(self, first: int, last: int) -> list[int]:
+        """Tokens first ... last - 1 of prompt and answer."""
+        size = len(self.prompt)
+        if first >= size:
+            return self.tokens[first - size : last - size]
+        return [*self.prompt[first:last], *self.tokens[: max(0, last - size)]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """What is held at once: `prompts` x `width` rows of `slots`, `prompt_slots` a shared prompt."""
+@dataclass(kw_only=True)
+class _Piece:
+    """What a pass reads of one job: `count` tokens of it and `guess` behind them; rows of the results."""
 
-    prompts: int
-    width: int
-    slots: int
-    prompt_slots: int
-    shared: bool
-    rope_length: int
+    job: Job
+    count: int
+    guess: list[int]
+    first_wanted: int
+    rows: slice = field(default_factory=lambda: slice(0))
 
 
 class Scheduler:
-    """Answers works with one model. `step` does one forward pass of all live rows.
+    """Answers jobs with one model. `step` does one pass.
 
-    `on_token(answer, token)` is called for every token as it is drawn (streaming).
+    pages: of the cache. rows: jobs read at once. tokens: of one pass, prompts included.
     """
 
-    def __init__(
-        self,
-        model: ReadyDecoder,
-        layout: Layout,
-        *,
-        cache_dtype: torch.dtype,
-        device: torch.device,
-        pieces: Pieces | None = None,
-        on_token: Callable[[Answer, int], None] | None = None,
-    ) -> None:
-        self.model, self.layout, self.device, self.pieces = model, layout, device, pieces
-        self.on_token = on_token
-        self.cache_dtype = cache_dtype
-        rows = layout.prompts * layout.width
-        self.cache = RowCache(
-            model.config,
-            rows=rows,
-            slots=layout.slots,
-            prompts=layout.prompts if layout.shared else 0,
-            prompt_slots=layout.prompt_slots,
-            dtype=cache_dtype,
-            device=device,
-            rope_length=layout.rope_length,
-        )
-        self.settings = RowSettings(rows, model.config.vocab_size, device)
-        self.waiting: deque[Work] = deque()
-        self.groups: list[Work | None] = []
-        self.rows: list[Answer | None] = []
-        self.width = layout.width
-        self.pending = torch.zeros(rows, dtype=torch.long, device=device)
-        self._group_logits: Tensor | None = None
-        self.live = 0
-        self.prompt_tokens = 0
+    def __init__(self, model: Runner, *, pages: int, keep: int, rows: int, tokens: int) -> None:
+        self.model, self.tokens = model, tokens
+        self.cache = PagedCache(model.config, pages=pages, dtype=model.dtype, device=model.device)
+        self.pool = PagePool(pages, keep=keep)
+        self.settings = RowSettings(rows, model.config.vocab_size, model.device)
+        self.waiting: deque[Job] = deque()
+        self.live: list[Job] = []
+        self._rows = list(range(rows - 1, -1, -1))
+        self._long = False
+        self._logit_rows = max(1, _LOGITS // model.config.vocab_size)
 
-    def submit(self, work: Work) -> None:
-        """Queues a work; its answers grow as `step` is called."""
-        self.waiting.append(work)
+    def submit(self, job: Job) -> None:
+        """Queues a job; it grows as `step` is called."""
+        self.waiting.append(job)
 
     @property
     def idle(self) -> bool:
         """Nothing waits and nothing is being answered."""
-        started = all(w is None or w.cancelled or w.started == w.samples for w in self.groups)
-        return not self.waiting and self.live == 0 and started
+        return not self.waiting and not self.live
 
     def step(self) -> None:
-        """Admits what fits, then draws one token for every live row."""
+        """Drops what was cancelled, reads the next tokens of what lives and of what can begin, and draws."""
         self._drop_cancelled()
-        self._admit()
-        if self.live:
-            self._decode()
+        pieces = self._plan()
+        if pieces:
+            self._run(pieces)
 
-    # -- rows -----------------------------------------------------------------------------------
+    # -- who lives ------------------------------------------------------------------------------
 
     def _drop_cancelled(self) -> None:
-        if any(work.cancelled for work in self.waiting):
-            self.waiting = deque(work for work in self.waiting if not work.cancelled)
-        for row, answer in enumerate(self.rows):
-            owner = self.groups[row // self.width]
-            if answer is not None and owner is not None and owner.cancelled:
-                self._finish(row, answer, "cancelled", None)
+        if any(job.cancelled for job in self.waiting):
+            for job in self.waiting:
+                if job.cancelled:
+                    job.reason = "cancelled"
+            self.waiting = deque(job for job in self.waiting if not job.cancelled)
+        for job in [job for job in self.live if job.cancelled]:
+            self._finish(job, "cancelled", None)
 
-    def _finish(self, row: int, answer: Answer, reason: Reason, by: int | str | None) -> None:
-        answer.reason, answer.stopped_by = reason, by
-        self.rows[row] = None
-        self.settings.clear(row)
-        self.live -= 1
+    def _finish(self, job: Job, reason: Reason, by: int | str | None) -> None:
+        job.reason, job.stopped_by = reason, by
+        self.pool.name(job.pages, job.ids(0, job.read), long=job.long)
+        self._release(job)
 
-    def _refill(self, group: int) -> None:
-        """Gives free lanes of a group to samples of its prompt that have not begun."""
-        work = self.groups[group]
-        if work is None or work.cancelled or work.started >= work.samples or self._group_logits is None:
-            return
-        fresh: list[int] = []
-        for row in range(group * self.width, (group + 1) * self.width):
-            if self.rows[row] is None and work.started < work.samples:
-                self._begin(work, row)
-                self.cache.start[row] = self.cache.slot
-                fresh.append(row)
-        if fresh:
-            logits = self._group_logits[group].expand(len(fresh), -1)
-            self._take(logits, np.asarray(fresh))
+    def _release(self, job: Job) -> None:
+        """Takes pages and row away; `read` is what a second start can rely on: nothing."""
+        for page in reversed(job.pages):  # the last first: what is forgotten first is what fewest share
+            self.pool.give_back(page)
+        job.pages, job.read = [], 0
+        if job.row is not None:
+            self.settings.clear(job.row)
+            self._rows.append(job.row)
+            job.row = None
+        self.live.remove(job)
 
-    def _begin(self, work: Work, row: int) -> None:
-        answer = work.answers[work.started]
-        if work.sampling.stop and self.pieces is not None:
-            answer.finder = StopFinder(self.pieces, work.sampling.stop)
-        key = row_key(work.sampling.seed, work.prompt, answer.sample)
-        self.settings.place(row, work.sampling, key, work.prompt)
-        self.rows[row] = answer
-        work.started += 1
-        self.live += 1
+    def _begin(self, job: Job) -> None:
+        """Gives a waiting job a row and the pages that already hold its beginning."""
+        known = job.ids(0, job.length)[: self._findable(job)]
+        job.pages, partly, source = self.pool.find(known, long=job.long)
+        job.read = PAGE * len(job.pages)
+        if source is not None:
+            self.pool.share(source)  # or `take` might give that very page away
+            page = self.pool.take()
+            if page is not None:
+                self.cache.copy_page(source, page)
+                job.pages.append(page)
+                job.read += partly
+            self.pool.give_back(source)
+        if job.passes == 0:
+            job.reused = job.read
+        if job.scored is None and not job.wants_hidden:
+            job.row = self._rows.pop()
+            self.settings.place(job.row, job.sampling, job.key, job.prompt, drawn=job.tokens)
+        self.live.append(job)
 
-    def _admit(self) -> None:
-        """Replaces finished groups by waiting works; else packs the live rows together."""
-        for group, work in enumerate(self.groups):
-            if work is not None and self._group_live(group) < self.width:
-                self._refill(group)
-        free = [g for g in range(len(self.groups)) if self._group_live(g) == 0]
-        room = len(free) + self.layout.prompts - len(self.groups)
-        if self.waiting and room:
-            if self.width < self.layout.width:
-                if self.live:
-                    return  # lanes were given up; the last samples end before new prompts begin
-                self.groups, self.rows, self.width = [], [], self.layout.width
-                free, room = [], self.layout.prompts
-            enough = min(len(self.waiting), max(1, self.layout.prompts // 8))
-            if room >= enough or self.live == 0:
-                self._place(free, room)
-        elif not self.waiting and free:
-            self._pack()
-        self.cache.rows = len(self.rows)
-        self.cache.width = self.width if self.layout.shared else 0
+    def _findable(self, job: Job) -> int:
+        """Tokens that may be taken from the cache: not those whose results are wanted."""
+        if job.wants_hidden:
+            return 0
+        if job.scored is not None:
+            return max(0, min(job.scored, job.length) - 1)
+        return job.length - 1
 
-    def _group_live(self, group: int) -> int:
-        rows = self.rows[group * self.width : (group + 1) * self.width]
-        return sum(answer is not None for answer in rows)
-
-    def _place(self, free: list[int], room: int) -> None:
-        """Reads the prompts of as many waiting works as there is room for and starts their answers."""
-        works = [self.waiting.popleft() for _ in range(min(room, len(self.waiting)))]
-        self._make_room(works)
-        for work in works:
-            if free:
-                self.groups[free.pop(0)] = work
-            else:
-                self.groups.append(work)
-                self.rows += [None] * self.width
-        placed = {id(work): group for group, work in enumerate(self.groups) if work is not None}
-        self.cache.rows = len(self.rows)
-        for batch in prefill_batches([w.prompt for w in works]):
-            self._read([works[i] for i in batch], placed)
-
-    def _make_room(self, works: list[Work]) -> None:
-        """Moves the slot pointer so that the new prompts fit before it and the answers behind it."""
-        before = 0 if self.layout.shared else max(len(w.prompt) for w in works)
-        ahead = max(w.sampling.max_tokens for w in works)
-        if self.live == 0:
-            self.cache.slot = before
-            self.cache.start.fill_(before)
-            return
-        for row, answer in enumerate(self.rows):
-            if answer is None:
-                self.cache.start[row] = self.cache.slot
-        low = int(self.cache.start[: len(self.rows)].min())
-        self.cache.rows = len(self.rows)
-        if self.cache.slot < before:
-            self.cache.shift(before)
-        elif self.cache.slot + ahead > self.layout.slots:
-            self.cache.shift(max(self.cache.slot - low, before))
-
-    def _read(self, works: list[Work], placed: dict[int, int]) -> None:
-        """Prefills a batch of prompts of similar length and draws the first token of their answers."""
-        lengths = [len(work.prompt) for work in works]
-        cache, last = read_prompts(
-            self.model,
-            [work.prompt for work in works],
-            dtype=self.cache_dtype,
-            device=self.device,
-            rope_length=self.layout.rope_length,
-        )
-        self.prompt_tokens += sum(lengths)
-        logits = self.model.logits(last)
-        fresh: list[int] = []
-        source: list[int] = []
-        for i, work in enumerate(works):
-            group = placed[id(work)]
-            if self.layout.shared:
-                self.cache.share_prompt(cache, i, lengths[i], group)
-                if self._group_logits is None:
-                    shape = (self.layout.prompts, logits.shape[-1])
-                    self._group_logits = torch.zeros(shape, device=self.device)
-                self._group_logits[group] = logits[i]
-            for lane in range(self.width):
-                row = group * self.width + lane
-                self.cache.start[row] = self.cache.slot
-                if work.started < work.samples:
-                    self._begin(work, row)
-                    fresh.append(row)
-                    source.append(i)
-                    if not self.layout.shared:
-                        self.cache.take_prompt(cache, i, lengths[i], row)
-        order = sorted(range(len(fresh)), key=fresh.__getitem__)
-        chosen = logits[torch.tensor([source[i] for i in order], device=self.device)]
-        self._take(chosen, np.asarray([fresh[i] for i in order]))
-
-    def _pack(self) -> None:
-        """Moves live rows together once a quarter of the rows is idle, so that idle ones cost nothing."""
-        groups = [g for g in range(len(self.groups)) if self._group_live(g)]
-        width = max((self._group_live(g) for g in groups), default=0)
-        if len(groups) * width > 0.75 * len(self.rows):
-            return
-        moves: list[tuple[int, int]] = []
-        for target, group in enumerate(groups):
-            lanes = [
-                r for r in range(group * self.width, (group + 1) * self.width) if self.rows[r] is not None
-            ]
-            moves += [(source, target * width + lane) for lane, source in enumerate(lanes)]
-            if target != group:
-                if self.layout.shared:
-                    self.cache.move_prompt(group, target)
-                if self._group_logits is not None:
-                    self._group_logits[target] = self._group_logits[group]
-        rows: list[Answer | None] = [None] * (len(groups) * width)
-        for source, target in moves:  # targets never run ahead of sources, so nothing is overwritten
-            rows[target] = self.rows[source]
-            if source != target:
-                self.cache.move_row(source, target)
-                self.settings.move(source, target)
-                self.pending[target] = self.pending[source]
-        self.groups = [self.groups[g] for g in groups]
-        self.rows, self.width = rows, width
-        for row in range(len(self.layout_rows)):
-            if row >= len(rows) or rows[row] is None:
-                self.settings.clear(row)
-                self.cache.start[row] = self.cache.slot
-
-    @property
-    def layout_rows(self) -> range:
-        """Every row there can be."""
-        return range(self.layout.prompts * self.layout.width)
-
-    # -- tokens ---------------------------------------------------------------------------------
-
-    def _decode(self) -> None:
-        count = len(self.rows)
-        if self.cache.slot >= self.layout.slots:
-            for row, answer in enumerate(self.rows):
-                if answer is None:
-                    self.cache.start[row] = self.cache.slot
-            self.cache.shift(self.cache.slot - int(self.cache.start[:count].min()))
-        hidden = self.model(self.pending[:count, None], self.cache)
-        self._take(self.model.logits(hidden[:, -1]), np.arange(count))
-
-    def _take(self, logits: Tensor, rows: np.ndarray) -> None:
-        """Draws a token for each of `rows` from logits (len(rows), vocab) and files it."""
-        chosen = self.settings.draw(logits, rows)
-        if len(rows) == len(self.rows):
-            self.pending[: len(rows)] = chosen
-        else:
-            self.pending[torch.from_numpy(rows).to(self.device)] = chosen
-        tokens = chosen.tolist()
-        wanted = self._logprobs(logits, chosen, rows)
-        for i, row in enumerate(rows.tolist()):
-            answer = self.rows[row]
-            if answer is None:
+    def _same_beginning(self, job: Job) -> bool:
+        """Whether a live job is reading just now what this one begins with, so that waiting is cheaper."""
+        known = self._findable(job)
+        for other in self.live:
+            unread = min(len(other.prompt), known)
+            if other.long != job.long or other.wants_hidden or unread <= max(other.read, PAGE // 2):
                 continue
-            work = self.groups[row // self.width]
-            assert work is not None
-            token = tokens[i]
-            if token in work.stop_tokens:
-                self._finish(row, answer, "stop", token)
-                continue
-            answer.tokens.append(token)
-            if wanted is not None and work.sampling.logprobs is not None:
-                answer.logprobs.append(wanted[0][i])
-                if work.sampling.logprobs:
-                    answer.top.append(wanted[1][i][: work.sampling.logprobs])
-            if answer.finder is not None and answer.finder.feed(token):
-                self._finish(row, answer, "stop", "string")
-            elif len(answer.tokens) >= work.sampling.max_tokens:
-                self._finish(row, answer, "length", None)
-            if self.on_token is not None:
-                self.on_token(answer, token)
+            end = min(unread, other.read + 2 * PAGE)  # agreement so far is agreement enough
+            if other.prompt is job.prompt or other.prompt[:end] == job.prompt[:end]:
+                return True
+        return False
 
-    def _logprobs(
-        self, logits: Tensor, chosen: Tensor, rows: np.ndarray
-    ) -> tuple[list[float], list[list[tuple[int, float]]]] | None:
-        """The model's own log-probabilities (temperature 1, nothing narrowed) where a work asks for them."""
-        most = -1
-        for work in self.groups:
-            if work is not None and work.sampling.logprobs is not None:
-                most = max(most, work.sampling.logprobs)
-        if most < 0:
+    # -- what a pass reads ------------------------------------------------------------------------
+
+    def _plan(self) -> list[_Piece]:
+        pieces: list[_Piece] = []
+        tokens, logits = self.tokens, self._logit_rows
+        drawing = [job for job in self.live if job.wanted_length - job.read == 1]
+        reading = [job for job in self.live if job.wanted_length - job.read > 1]
+        spare = 1 if len(self.live) > 8 else 8  # where many answer, drafts would cost more than they win
+        for job in [*drawing, *reading]:
+            if job not in self.live or tokens <= 0 or logits <= 0:
+                continue  # or its memory was taken for an older job in this very plan
+            piece = self._piece(job, tokens, logits, spare)
+            if piece is not None:
+                pieces.append(piece)
+                tokens -= piece.count + len(piece.guess)
+                logits -= piece.count + len(piece.guess) - piece.first_wanted
+        held = 0
+        while self.waiting and tokens > 0 and logits > 0 and self._rows and held < len(self.waiting):
+            job = self.waiting[held]
+            if len(self.live) >= len(self.settings.active) or self.pool.free == 0:
+                break
+            if self._same_beginning(job):
+                held += 1
+                if held > 64:
+                    break
+                continue
+            del self.waiting[held]
+            self._begin(job)
+            piece = self._piece(job, tokens, logits, spare, may_evict=False)
+            if piece is None:
+                self._release(job)
+                self.waiting.insert(held, job)
+                break
+            pieces.append(piece)
+            tokens -= piece.count + len(piece.guess)
+            logits -= piece.count + len(piece.guess) - piece.first_wanted
+        pieces = [piece for piece in pieces if piece.job in self.live]
+        if not self.model.mixes_rope and len({piece.job.long for piece in pieces}) == 2:
+            self._long = not self._long  # by turns
+            pieces = [piece for piece in pieces if piece.job.long == self._long]
+        return pieces
+
+    def _piece(self, job: Job, tokens: int, logits: int, spare: int, may_evict: bool = True) -> _Piece | None:
+        """As many of the job's next tokens as the pass has room for, with pages to hold them."""
+        count = min(job.wanted_length - job.read, tokens)
+        first = count - 1
+        if job.scored is not None or job.wants_hidden:
+            first = max(0, (job.scored or 1) - 1 - job.read)
+            count = min(count, first + logits)
+            first = min(first, count)
+        elif job.read + count < job.length:
+            first = count
+        guess: list[int] = []
+        if job.drafts and job.scored is None and count == 1 == job.length - job.read and spare > 1:
+            most = min(job.drafts, tokens - 1, logits - 1, job.sampling.max_tokens - len(job.tokens) - 1)
+            job.lookup = job.lookup or Lookup(job.prompt)
+            guess = job.lookup.guess(job.tokens, most)
+        if not self._make_room(job, job.read + count + len(guess), may_evict):
             return None
-        logs = logits.log_softmax(-1)
-        own: list[float] = logs.gather(1, chosen[:, None])[:, 0].tolist()
-        if most == 0:
-            return own, []
-        best = logs.topk(min(most, logs.shape[-1]), -1)
-        pairs = zip(best.indices.tolist(), best.values.tolist())
-        return own, [list(zip(index, value)) for index, value in pairs]
+        return _Piece(job=job, count=count, guess=guess, first_wanted=first)
+
+    def _make_room(self, job: Job, length: int, may_evict: bool) -> bool:
+        """Pages for `length` tokens of a job. Younger jobs give theirs up for it and begin anew later."""
+        while len(job.pages) * PAGE < length:
+            page = self.pool.take()
+            if page is None:
+                youngest = self.live[-1]
+                if not may_evict or youngest is job:
+                    return False
+                self._release(youngest)
+                self.waiting.appendleft(youngest)
+                continue
+            job.pages.append(page)
+        return True
+
+    # -- the pass ---------------------------------------------------------------------------------
+
+    def _run(self, pieces: list[_Piece]) -> None:
+        ids: list[int] = []
+        want: list[int] = []
+        for piece in pieces:
+            job, begin = piece.job, len(ids)
+            ids += job.ids(job.read, job.read + piece.count)
+            ids += piece.guess
+            end = len(ids)
+            piece.rows = slice(len(want), len(want) + end - begin - piece.first_wanted)
+            want += range(begin + piece.first_wanted, end)
+        self.cache.begin(
+            [
+                Span(piece.job.pages, piece.job.read, piece.count + len(piece.guess), piece.job.long)
+                for piece in pieces
+            ]
+        )
+        hidden, logits = self.model.run(
+            np.array(ids, dtype=np.int64), self.cache, np.array(want, dtype=np.int64)
+        )
+        drawing: list[_Piece] = []
+        for piece in pieces:
+            job = piece.job
+            job.read += piece.count
+            job.passes += 1
+            if job.wants_hidden:
+                job.hidden.append(hidden[piece.rows])
+                if job.read == job.length:
+                    self._finish(job, "length", None)
+            elif job.scored is not None:
+                self._score(job, logits[piece.rows])
+            elif job.read == job.length:
+                if not job.tokens and job.reused < len(job.prompt) - PAGE:
+                    self.pool.name(job.pages, job.prompt, long=job.long)
+                drawing.append(piece)
+        self._draw(drawing, logits)
+
+    def _score(self, job: Job, logits: Tensor) -> None:
+        if len(logits):
+            aim = torch.tensor(job.prompt[job.read - len(logits) + 1 : job.read + 1], device=logits.device)
+            logs = logits.log_softmax(-1)
+            job.logprobs += logs.gather(1, aim[:, None])[:, 0].tolist()
+            job.greedy &= bool((logits.argmax(-1) == aim).all())
+        if job.read >= job.wanted_length:
+            self._finish(job, "length", None)
+
+    def _draw(self, pieces: list[_Piece], logits: Tensor) -> None:
+        """Draws behind each piece, and on through its guess for as long as the guess is what is drawn."""
+        offset = 0
+        while pieces:
+            pieces = sorted(pieces, key=lambda piece: piece.job.row or 0)
+            places = [piece.rows.start + offset for piece in pieces]
+            if len(places) == len(logits) and places == list(range(len(logits))):
+                own = logits
+            else:
+                own = logits[torch.tensor(places, device=logits.device)]
+            rows = np.array([piece.job.row for piece in pieces], dtype=np.int64)
+            chosen = self.settings.draw(self._narrowed(own, pieces), rows)
+            tokens = chosen.tolist()
+            wanted = _logprobs(own, chosen, [piece.job.sampling.logprobs for piece in pieces])
+            going = []
+            for i, piece in enumerate(pieces):
+                job, token = piece.job, tokens[i]
+                self._file(job, token, None if wanted is None else (wanted[0][i], wanted[1][i : i + 1]))
+                if job.reason is None and offset < len(piece.guess) and piece.guess[offset] == token:
+                    job.read += 1
+                    going.append(piece)
+            pieces, offset = going, offset + 1
+
+    def _narrowed(self, logits: Tensor, pieces: list[_Piece]) -> Tensor:
+        grammars = [(i, piece.job.grammar) for i, piece in enumerate(pieces) if piece.job.grammar is not None]
+        if not grammars:
+            return logits
+        logits = logits.clone()
+        for i, grammar in grammars:
+            assert grammar is not None
+            allowed = torch.from_numpy(grammar.mask()).to(logits.device)
+            logits[i].masked_fill_(~allowed, float("-inf"))
+        return logits
+
+    def _file(self, job: Job, token: int, wanted: tuple[float, list[list[tuple[int, float]]]] | None) -> None:
+        """Files one drawn token with its job and ends the answer where it ends."""
+        if job.grammar is not None:
+            job.grammar.take(token)
+        if token in job.stop_tokens:
+            self._finish(job, "stop", token)
+            return
+        job.tokens.append(token)
+        if wanted is not None and job.sampling.logprobs is not None:
+            job.logprobs.append(wanted[0])
+            if job.sampling.logprobs:
+                job.top.append(wanted[1][0][: job.sampling.logprobs])
+        if job.finder is not None and job.finder.feed(token):
+            self._finish(job, "stop", "string")
+        elif len(job.tokens) >= job.sampling.max_tokens:
+            self._finish(job, "length", None)
 
 
-def prefill_batches(prompts: Sequence[Sequence[int]], tokens: int = PREFILL_TOKENS) -> list[list[int]]:
-    """Indices of prompts that are read together: similar lengths, at most `tokens` with padding."""
-    batches: list[list[int]] = []
-    current: list[int] = []
-    longest = 0
-    for i in sorted(range(len(prompts)), key=lambda i: -len(prompts[i])):
-        longest = longest or len(prompts[i])
-        wasteful = len(prompts[i]) < 0.7 * longest and longest - len(prompts[i]) > 16
-        if current and ((len(current) + 1) * longest > tokens or wasteful):
-            batches.append(current)
-            current, longest = [], len(prompts[i])
-        current.append(i)
-    return [*batches, current] if current else batches
-
-
-def read_prompts(
-    model: ReadyDecoder,
-    prompts: Sequence[Sequence[int]],
-    *,
-    dtype: torch.dtype,
-    device: torch.device,
-    rope_length: int,
-    chunk: int = PREFILL_TOKENS,
-) -> tuple[PromptCache, Tensor]:
-    """Reads prompts padded on the right: their cache and the hidden state of each one's last token."""
-    longest = max(map(len, prompts))
-    tokens = np.zeros((len(prompts), longest), dtype=np.int64)
-    for i, prompt in enumerate(prompts):
-        tokens[i, : len(prompt)] = prompt
-    ids = torch.from_numpy(tokens).to(device)
-    cache = PromptCache(
-        model.config,
-        prompts=len(prompts),
-        length=longest,
-        dtype=dtype,
-        device=device,
-        rope_length=rope_length,
-    )
-    ends = torch.tensor([len(p) - 1 for p in prompts], device=device)
-    last: Tensor | None = None
-    for begin in range(0, longest, chunk):
-        hidden = model(ids[:, begin : begin + chunk], cache)
-        if last is None:
-            last = torch.zeros(len(prompts), hidden.shape[-1], dtype=hidden.dtype, device=device)
-        inside = (ends >= begin) & (ends < begin + chunk)
-        rows = inside.nonzero()[:, 0]
-        last[rows] = hidden[rows, ends[rows] - begin]
-    assert last is not None
-    return cache, last
+def _logprobs(
+    logits: Tensor, chosen: Tensor, asked: Sequence[int | None]
+) -> tuple[list[float], list[list[tuple[int, float]]]] | None:
+    """The model's own log-probabilities (temperature 1, nothing narrowed) where a job asks for them."""
+    most = max((a for a in asked if a is not None), default=None)
+    if most is None:
+        return None
+    logs = logits.log_softmax(-1)
+    own: list[float] = logs.gather(1, chosen[:, None])[:, 0].tolist()
+    if most == 0:
+        return own, [[] for _ in own]
+    best = logs.topk(min(most, logs.shape[-1]), -1)
+    pairs = zip(best.indices.tolist(), best.values.tolist())
+    return own, [list(zip(index, value)) for index, value in pairs]

@@ -1,12 +1,12 @@
 """Requests from many threads, answered by one: what stands between a server and the engine.
 
-One thread owns the scheduler. Requests enter at any moment and join the batch at its next step; a
+One thread does the passes. Requests enter at any moment and join the batch at its next step; a
 cancelled one leaves it at its next step. Free rows go to the request that has the fewest, oldest first,
 so that one request for many samples does not hold up its neighbours.
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
@@ -14,13 +14,10 @@ import torch
 
 from hornbook.errors import HornbookError
 from hornbook.infer.engine import Engine
-from hornbook.infer.scheduler import PREFILL_TOKENS, Answer, Layout, Scheduler, Work
+from hornbook.infer.scheduler import Job
 from hornbook.lm.base import Sampling
 
 Result = TypeVar("Result")
-
-_LEAST_SLOTS = 512
-"""Tokens of prompt and answer that every row has room for, whatever the first request was."""
 
 
 class Busy(HornbookError):
@@ -37,10 +34,9 @@ class Ticket:
         error: what made the engine fail, or None.
     """
 
-    def __init__(self, works: list[Work], on_change: Callable[[], None], every_token: bool) -> None:
-        self.works = works
-        self.prompt, self.sampling = works[0].prompt, works[0].sampling
-        self.answers: list[Answer] = [work.answers[0] for work in works]
+    def __init__(self, answers: list[Job], on_change: Callable[[], None], every_token: bool) -> None:
+        self.prompt, self.sampling = answers[0].prompt, answers[0].sampling
+        self.answers = answers
         self.error: Exception | None = None
         self._on_change, self._every_token = on_change, every_token
         self._told = 0
@@ -51,9 +47,9 @@ class Ticket:
         return self.error is not None or all(answer.reason is not None for answer in self.answers)
 
     def cancel(self) -> None:
-        """Gives up what has not ended; the rows are free at the scheduler's next step."""
-        for work in self.works:
-            work.cancelled = True
+        """Gives up what has not ended; what it held is free at the next pass."""
+        for answer in self.answers:
+            answer.cancelled = True
 
     def tell(self) -> None:
         """Calls `on_change` if there is news since the last call (the service's thread does)."""
@@ -80,9 +76,7 @@ class Service:
         if max_waiting < 1:
             raise HornbookError(f"Service max_waiting is {max_waiting}; it must be at least 1.")
         self.engine, self.max_waiting = engine, max_waiting
-        self._scheduler: Scheduler | None = None
-        self._long_rope = False
-        self._waiting: list[tuple[Ticket, Work]] = []
+        self._waiting: list[tuple[Ticket, Job]] = []
         self._open: list[Ticket] = []
         self._jobs: list[tuple[Future[Any], Callable[[], None]]] = []
         self._closed = False
@@ -98,30 +92,22 @@ class Service:
         sampling: Sampling,
         *,
         samples: int = 1,
+        schema: Mapping[str, Any] | None = None,
         on_change: Callable[[], None] = lambda: None,
         every_token: bool = False,
     ) -> Ticket:
         """Queues a request. `on_change` is called from the service's thread when all answers have ended;
-        with `every_token` after every step that added to one of them.
+        with `every_token` after every step that added to one of them. schema: a JSON Schema to answer by.
 
         Raises:
             Busy: the queue is full.
-            HornbookError: a prompt that is empty, of another vocabulary or too long for the context, or a
-                request that would not fit the memory.
+            HornbookError: a prompt that is empty, of another vocabulary or too long for the context, a
+                request that would not fit the memory, or a schema that nothing satisfies.
         """
         if samples < 1:
             raise HornbookError(f"samples is {samples}; it must be at least 1.")
-        sampling = self.engine.check(prompt, sampling)
-        ids = [int(token) for token in prompt]
-        works = []
-        for sample in range(samples):
-            work = Work(
-                index=0, prompt=ids, sampling=sampling, samples=1, stop_tokens=self.engine.stop_tokens
-            )
-            work.answers = [Answer(prompt=0, sample=sample)]
-            works.append(work)
-        self.engine.plan(works[:1], 1)  # refuses what can never fit
-        ticket = Ticket(works, on_change, every_token)
+        jobs = self.engine.jobs([prompt], sampling, [range(samples)], schemas=[schema])
+        ticket = Ticket(jobs, on_change, every_token)
         with self._wake:
             if self._closed:
                 raise Busy("The server is stopping.")
@@ -132,7 +118,7 @@ class Service:
                     f"Try again in a moment."
                 )
             self._open.append(ticket)
-            self._waiting += [(ticket, work) for work in works]
+            self._waiting += [(ticket, job) for job in jobs]
             self._wake.notify()
         return ticket
 
@@ -163,11 +149,7 @@ class Service:
     @property
     def running(self) -> int:
         """Answers being drawn now."""
-        return 0 if self._scheduler is None else self._scheduler.live
-
-    @property
-    def _busy(self) -> bool:
-        return self._scheduler is not None and not self._scheduler.idle
+        return len(self.engine.scheduler.live)
 
     @property
     def waiting(self) -> int:
@@ -190,7 +172,7 @@ class Service:
     def _run(self) -> None:
         while True:
             with self._wake:
-                while not (self._open or self._jobs or self._busy or self._closed):
+                while not (self._open or self._jobs or self._closed):
                     self._wake.wait()
                 if self._closed and not self._open:
                     return
@@ -198,7 +180,7 @@ class Service:
             try:
                 if job is not None:
                     job()
-                if self._open or self._busy:
+                if self._open:
                     self._turn()
             except Exception as error:  # whatever it was, its clients must hear of it
                 self._fail(error)
@@ -206,41 +188,29 @@ class Service:
     def _turn(self) -> None:
         """One step: the cancelled leave, the waiting enter, every live row draws a token."""
         with self._wake:
-            for _, work in self._waiting:
-                if work.cancelled:
-                    work.answers[0].reason = "cancelled"  # of those in rows the scheduler says so
-            self._waiting = [entry for entry in self._waiting if entry[1].answers[0].reason is None]
+            for _, job in self._waiting:
+                if job.cancelled:
+                    job.reason = "cancelled"  # of those in rows the scheduler says so
+            self._waiting = [entry for entry in self._waiting if entry[1].reason is None]
         with self.engine.lock, torch.inference_mode():
             self._admit()
-            if self._scheduler is not None:
-                self._scheduler.step()
+            self.engine.scheduler.step()
         for ticket in self._open:
             ticket.tell()
         with self._wake:
             self._open = [ticket for ticket in self._open if not ticket.done]
 
     def _admit(self) -> None:
-        """Gives free rows to waiting works, at most `PREFILL_TOKENS` of prompts (or one prompt) a step."""
-        tokens = 0
-        while self._waiting:
-            ticket, work = self._next()
-            if tokens and tokens + len(work.prompt) > PREFILL_TOKENS:
-                return
-            if not self._fits(work):
-                if self._busy:
-                    return  # the batch ends first: nobody overtakes the one that waits for more room
-                self._scheduler = None
-                self._scheduler = self._made_for(work)
-            assert self._scheduler is not None
-            if self._scheduler.live + len(self._scheduler.waiting) >= self._scheduler.layout.prompts:
-                return
+        """Gives free rows to waiting answers."""
+        scheduler = self.engine.scheduler
+        while self._waiting and len(scheduler.live) + len(scheduler.waiting) < self.engine.max_rows:
+            entry = self._next()
             with self._wake:
-                self._waiting.remove((ticket, work))
-            self._scheduler.submit(work)
-            tokens += len(work.prompt)
+                self._waiting.remove(entry)
+            scheduler.submit(entry[1])
 
-    def _next(self) -> tuple[Ticket, Work]:
-        """The oldest work of the request with the fewest rows."""
+    def _next(self) -> tuple[Ticket, Job]:
+        """The oldest answer of the request with the fewest rows."""
         rows = {
             id(ticket): sum(a.reason is None for a in ticket.answers)
             - sum(waiting is ticket for waiting, _ in self._waiting)
@@ -248,40 +218,10 @@ class Service:
         }
         return min(self._waiting, key=lambda entry: rows[id(entry[0])])
 
-    def _is_long(self, work: Work) -> bool:
-        rope = self.engine.config.long_rope
-        return rope is not None and work.longest > rope.original_max_position
-
-    def _fits(self, work: Work) -> bool:
-        if self._scheduler is None or self._is_long(work) != self._long_rope:
-            return False
-        return work.longest <= self._scheduler.layout.slots
-
-    def _made_for(self, work: Work) -> Scheduler:
-        """A scheduler whose rows have room for `work` and for the usual request."""
-        engine = self.engine
-        slots = min(engine.config.max_position, max(work.longest, _LEAST_SLOTS))
-        fits = engine.tokens_that_fit()
-        rows = min(engine.max_rows, (fits - PREFILL_TOKENS) // slots)
-        if rows < 1:
-            rows, slots = 1, work.longest
-        self._long_rope = self._is_long(work)
-        rope = engine.config.long_rope
-        if rope is None or self._long_rope:
-            rope_length = engine.config.max_position
-        else:
-            rope_length = rope.original_max_position
-        return Scheduler(
-            engine.model,
-            Layout(prompts=rows, width=1, slots=slots, prompt_slots=0, shared=False, rope_length=rope_length),
-            cache_dtype=engine.cache_dtype,
-            device=engine.device,
-            pieces=engine.pieces,
-        )
-
     def _fail(self, error: Exception) -> None:
         with self._wake:
-            failed, self._open, self._waiting, self._scheduler = self._open, [], [], None
+            failed, self._open, self._waiting = self._open, [], []
         for ticket in failed:
             ticket.error = error
+            ticket.cancel()
             ticket.tell()

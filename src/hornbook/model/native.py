@@ -1,8 +1,10 @@
-"""The kernels of `kernels.cpp`: built once for this processor, loaded through ctypes, optional.
+"""The kernels of `kernels.cpp` and `decode.cpp`: built once for this processor, loaded through ctypes,
+optional.
 
-They serve inside `with active()`, which the trainer enters; everywhere else, and where there is no compiler,
-a failed build, another device or HORNBOOK_NATIVE=0, the callers use their own torch formulas. The build takes
-a few seconds, once on a machine, and is kept in the cache folder. Nothing here raises because of a compiler.
+Those of `kernels.cpp` serve inside `with active()`, which the trainer enters; everywhere else, and where
+there is no compiler, a failed build, another device or HORNBOOK_NATIVE=0, the callers use their own torch
+formulas. The build takes a few seconds, once on a machine, and is kept in the cache folder. Nothing here
+raises because of a compiler.
 """
 
 import ctypes
@@ -21,7 +23,10 @@ import torch
 from torch import Tensor
 
 SOURCE = Path(__file__).with_name("kernels.cpp")
-FLAGS = ("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = (
+    *("-O3", "-std=c++17", "-fPIC", "-shared", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math"),
+    "-Wno-psabi",
+)
 BUILD_SECONDS = 120.0
 
 PAIRS = (
@@ -84,14 +89,24 @@ def call(name: str, dtype: torch.dtype, *arguments: Any, stream: torch.dtype | N
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The loaded kernels; None when they cannot be had. Asked once per process."""
+    loaded = load(SOURCE)
+    return loaded if loaded is not None and _right(loaded) else None
+
+
+def load(source: Path, *extra: str) -> ctypes.CDLL | None:
+    """The library of one C++ file, built where it is not yet; None when it cannot be had.
+
+    The file has `use_threads`, which is told torch's pool of threads. extra: compiler flags (tests build for
+    lesser processors with them).
+    """
     if os.environ.get("HORNBOOK_NATIVE") == "0":
         return None
     with suppress(OSError, subprocess.SubprocessError):
-        path = _built()
+        path = _built(source, extra)
         if path is not None:
             loaded = ctypes.CDLL(str(path))
             loaded.use_threads(*_openmp())
-            return loaded if _right(loaded) else None
+            return loaded
     return None
 
 
@@ -103,7 +118,7 @@ def _right(loaded: ctypes.CDLL) -> bool:
     return torch.allclose(out, torch.nn.functional.silu(x[:32]) * x[32:], rtol=1e-5, atol=1e-6)
 
 
-def _built() -> Path | None:
+def _built(source: Path, extra: tuple[str, ...]) -> Path | None:
     """The shared library for this source, compiler and processor; None without a compiler."""
     from hornbook.lab.machine import cache_folder, cpu_flags, cxx_compiler
 
@@ -115,7 +130,8 @@ def _built() -> Path | None:
     if "avx512f" in flags:
         for_here.append("-mprefer-vector-width=512")
     release = subprocess.run([compiler, "--version"], capture_output=True, timeout=BUILD_SECONDS, check=True)
-    identity = hashlib.sha256(SOURCE.read_bytes() + release.stdout)
+    for_here += extra
+    identity = hashlib.sha256(source.read_bytes() + release.stdout)
     identity.update(" ".join([*FLAGS, *for_here, platform.platform(), *flags]).encode())
     path = cache_folder() / "kernels" / f"{identity.hexdigest()[:24]}.so"
     if path.is_file():
@@ -123,7 +139,7 @@ def _built() -> Path | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         made = Path(folder) / "kernels.so"
-        command = [compiler, *FLAGS, *for_here, str(SOURCE), "-o", str(made)]
+        command = [compiler, *FLAGS, *for_here, str(source), "-o", str(made)]
         subprocess.run(command, capture_output=True, timeout=BUILD_SECONDS, check=True)
         os.replace(made, path)
     return path

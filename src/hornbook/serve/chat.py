@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from hornbook.errors import HornbookError
-from hornbook.infer.packed import Weights
+from hornbook.infer.weights import Weights
 from hornbook.lm.base import LanguageModel, Message, Request, Sampling
 
 if TYPE_CHECKING:

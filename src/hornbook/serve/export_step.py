@@ -13,10 +13,11 @@ from hornbook.errors import HornbookError
 from hornbook.evals.likelihood import document_bits, mean_paired_loss, paired_loss, summarize
 from hornbook.infer.language_model import LocalModel
 from hornbook.infer.open import open_local
-from hornbook.infer.packed import Weights
 from hornbook.infer.speed import measure_speed
+from hornbook.infer.weights import Weights
 from hornbook.lab.step import Artifact, Estimate, StepContext, step
 from hornbook.lm.base import Sampling
+from hornbook.model.hf import load_checkpoint
 from hornbook.serve.card import Card
 from hornbook.serve.export import HF, export_model, parse_kinds, size_bytes
 
@@ -90,7 +91,7 @@ def export(
         own = [_answer(read_back, prompt) for prompt in prompts]
         entry["answers"] = [read_back.tokenizer.decode(ids) for ids in own]
         if kind == HF:
-            _same_numbers(original, read_back, path)
+            _same_numbers(source, path)
         else:
             bits = _bits(read_back, texts, progress.advance)
             entry["same_tokens"] = _agreement(answers, own)
@@ -201,8 +202,8 @@ def _same_text(
                 )
 
 
-def _same_numbers(expected: LocalModel, found: LocalModel, path: Path) -> None:
-    ours, theirs = expected.engine.model.state_dict(), found.engine.model.state_dict()
+def _same_numbers(source: Path, path: Path) -> None:
+    ours, theirs = load_checkpoint(source).state_dict(), load_checkpoint(path).state_dict()
     wrong = [name for name in ours if name not in theirs or not torch.equal(ours[name], theirs[name])]
     if wrong or len(ours) != len(theirs):
         raise HornbookError(

@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response, Streamin
 from pydantic import BaseModel, ConfigDict, Field
 
 from hornbook.errors import HornbookError
-from hornbook.infer.scheduler import Answer
+from hornbook.infer.scheduler import Job
 from hornbook.infer.text import Pieces, whole_utf8
 from hornbook.lm import base as lm
 from hornbook.serve.chat import continues, prompt_ids
@@ -277,7 +277,7 @@ class TokenTexts:
     """The texts of an answer's tokens as they come; tokens that share a character are one piece."""
 
     pieces: Pieces
-    answer: Answer
+    answer: Job
     sent: int = 0
 
     def fresh(self, *, last: bool) -> list[dict[str, Any]]:

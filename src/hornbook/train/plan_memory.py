@@ -12,7 +12,7 @@ from hornbook.model.config import EXPERTS_PER_TOKEN, ModelConfig
 
 QUANTIZED_GROUP = 32
 LOSS_CHUNK_ELEMENTS = 1 << 22
-"""Both as in `hornbook.infer.quantize` and `hornbook.train.loss` (a test holds them equal)."""
+"""Both as in `hornbook.model.quantized` and `hornbook.train.loss` (a test holds them equal)."""
 
 Storage = Literal["bf16", "int8", "int4"]
 
@@ -38,8 +38,9 @@ class TrainingMemory:
 @dataclass(frozen=True, kw_only=True)
 class InferenceMemory:
     """Bytes to serve one sequence: weights as stored and read, and a bf16 key-value cache of `context`
-    tokens. prompt_copy: what `hornbook.infer` holds besides, a bf16 copy of quantized matrices that makes
-    prompts fast; other runtimes (a GGUF in llama.cpp) do without, so `total` leaves it out."""
+    tokens. prompt_copy: what `hornbook.infer` holds besides, where its compiled kernels do not serve, a bf16
+    copy of quantized matrices that makes prompts fast; other runtimes (a GGUF in llama.cpp) do without, so
+    `total` leaves it out."""
 
     storage: Storage
     weights: int
@@ -136,7 +137,7 @@ def _share(total: int, devices: int) -> int:
 def inference_memory(model: ModelConfig, storage: Storage, *, context: int) -> InferenceMemory:
     """Bytes of the engine's weights and of the cache of one sequence.
 
-    int8 has one bf16 scale per row, int4 a bf16 scale and offset per group of 32 (5 bits a weight). The
+    int8 has one bf16 scale per row, int4 one per group of 32 (4.5 bits a weight) with the head in int8. The
     embedding table stays bf16, so a tied model stores its head once more when it is quantized.
     """
     table = model.vocab_size * model.hidden_size
@@ -147,7 +148,7 @@ def inference_memory(model: ModelConfig, storage: Storage, *, context: int) -> I
         rows = (layers + table) // model.hidden_size
         weights = 2 * table + layers + table + 2 * rows
     else:
-        weights = 2 * table + (layers + table) * (4 + 2 * 16 // QUANTIZED_GROUP) // 8
+        weights = 3 * table + 2 * model.vocab_size + layers // 2 + 2 * layers // QUANTIZED_GROUP
     return InferenceMemory(
         storage=storage,
         weights=weights,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hornbook.infer.scheduler import Answer
+from hornbook.infer.scheduler import Job
 from hornbook.infer.service import Ticket
 from hornbook.infer.text import Pieces, StopFinder
 
@@ -22,7 +22,7 @@ class Drawn:
 class Choice:
     """Follows one answer: what of its text can be shown, and what was shown already."""
 
-    def __init__(self, index: int, answer: Answer, ticket: Ticket, pieces: Pieces) -> None:
+    def __init__(self, index: int, answer: Job, ticket: Ticket, pieces: Pieces) -> None:
         self.index, self.answer, self.pieces = index, answer, pieces
         self._logprobs = ticket.sampling.logprobs
         self._finder = StopFinder(pieces, ticket.sampling.stop)

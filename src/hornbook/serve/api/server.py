@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hornbook.errors import HornbookError
-from hornbook.infer.packed import Weights
+from hornbook.infer.weights import Weights
 
 _UNSPEAKING = ("model", "checkpoint", "student", "hf")
 """Folder names that say nothing of the model inside."""
