@@ -75,7 +75,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def serves(config: ModelConfig, device: torch.device) -> bool:
-    """Whether a model of this shape runs here: dense, with rotary positions, on the CPU, and the kernels can be had."""
+    """Whether a model of this shape runs here: dense, rotary, on the CPU, and the kernels can be had."""
     dense = config.experts == 0 and config.block_sparse is None and config.positions == "rotary"
     return dense and device.type == "cpu" and library() is not None
 

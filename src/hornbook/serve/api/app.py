@@ -22,7 +22,6 @@ from starlette.types import ASGIApp
 from hornbook.errors import HornbookError
 from hornbook.infer.embedding import mean_hidden
 from hornbook.infer.language_model import LocalModel
-from hornbook.infer.scheduler import prefill_batches
 from hornbook.infer.service import Busy, Service, Ticket
 from hornbook.infer.text import Pieces
 from hornbook.lm.base import Sampling
@@ -30,6 +29,9 @@ from hornbook.serve.api.answers import Choice, Shape, usage_of
 from hornbook.serve.api.errors import ApiError, wrong_body
 from hornbook.serve.api.requests import ChatRequest, CompletionRequest, EmbeddingRequest, several
 from hornbook.serve.api.stream import EventStream, gone
+
+_TEXTS = 8
+"""Texts embedded in one turn of the engine."""
 
 Body = TypeVar("Body", bound=BaseModel)
 Endpoint = Callable[[Request], Coroutine[Any, Any, ASGIApp]]
@@ -119,11 +121,11 @@ class _Api:
     async def chat(self, request: Request) -> ASGIApp:
         body = await self._read(request, ChatRequest)
         served = self._named(body.model)
-        _no_schema(body)
+        schema = body.response_format.schema_wanted()
         messages = [message.as_message().as_json() for message in body.messages]
         prompt = await asyncio.to_thread(_within, lambda: served.model.chat.encode(messages), "messages")
         sampling = body.sampling(self.settings.default_max_tokens)
-        return await self._generate(request, served, body, [prompt], sampling, chat=True)
+        return await self._generate(request, served, body, [prompt], sampling, chat=True, schema=schema)
 
     async def completions(self, request: Request) -> ASGIApp:
         body = await self._read(request, CompletionRequest)
@@ -162,8 +164,8 @@ class _Api:
 
         texts = await asyncio.to_thread(_within, encoded, "input")
         vectors: list[Any] = [None] * len(texts)
-        for batch in prefill_batches(texts):
-            part = [texts[i] for i in batch]
+        for begin in range(0, len(texts), _TEXTS):  # a few at a time: answers being drawn go on in between
+            part = texts[begin : begin + _TEXTS]
             try:
                 future = served.service.call(lambda part=part: mean_hidden(engine, part).numpy())  # type: ignore[misc]
                 rows = await _unless_gone(request, asyncio.wrap_future(future))
@@ -171,8 +173,7 @@ class _Api:
                 raise _busy(busy) from None
             except HornbookError as error:
                 raise ApiError(400, str(error), param="input", code="invalid_value") from None
-            for i, row in zip(batch, rows):
-                vectors[i] = row
+            vectors[begin : begin + _TEXTS] = rows
         if body.encoding_format == "base64":
             shown = [base64.b64encode(v.astype("<f4").tobytes()).decode() for v in vectors]
         else:
@@ -193,6 +194,7 @@ class _Api:
         sampling: Sampling,
         *,
         chat: bool,
+        schema: dict[str, Any] | None = None,
     ) -> ASGIApp:
         context = served.model.engine.config.max_position
         for i, prompt in enumerate(prompts):
@@ -215,7 +217,12 @@ class _Api:
         try:
             for prompt in prompts:
                 ticket = served.service.submit(
-                    prompt, sampling, samples=body.n, on_change=notify, every_token=body.stream
+                    prompt,
+                    sampling,
+                    samples=body.n,
+                    schema=schema,
+                    on_change=notify,
+                    every_token=body.stream,
                 )
                 tickets.append(ticket)
         except HornbookError as error:
@@ -360,16 +367,6 @@ def _within(encode: Callable[[], Any], field: str) -> Any:
         return encode()
     except HornbookError as error:
         raise ApiError(400, str(error), param=field, code="invalid_value") from None
-
-
-def _no_schema(body: ChatRequest) -> None:
-    if body.response_format.schema_wanted() is not None:
-        raise ApiError(
-            400,
-            "This server cannot hold an answer to a JSON Schema yet; ask for response_format text.",
-            param="response_format",
-            code="unsupported_value",
-        )
 
 
 def _busy(busy: Busy) -> ApiError:
