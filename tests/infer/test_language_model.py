@@ -65,7 +65,7 @@ def test_messages_prompts_and_tokens_are_answered_in_order(model: LocalModel) ->
         Request(prompt="The fox", sampling=sampling),
         Request(tokens=tuple(ids), sampling=sampling),
         Request(prompt="The fox", sampling=sampling, sample_index=1),
-        Request(prompt="x", sampling=sampling, schema={"type": "object"}),
+        Request(prompt="x", sampling=sampling, tools=({"type": "function"},)),
         Request(prompt="The fox " * 100, sampling=sampling),
     ]
     got = model.complete(requests)

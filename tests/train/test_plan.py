@@ -8,6 +8,7 @@ from small_training import tiny_config
 from torch.utils.flop_counter import FlopCounterMode
 
 from hornbook.errors import HornbookError
+from hornbook.infer.native_decoder import NativeDecoder, serves
 from hornbook.infer.packed import TorchDecoder
 from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
@@ -109,7 +110,12 @@ def test_inference_bytes_are_those_of_the_engines_weights(storage: str, tied: bo
     )
     ready = TorchDecoder(Decoder(config), storage)  # type: ignore[arg-type]
     planned = inference_memory(config, storage, context=1)  # type: ignore[arg-type]
-    assert planned.weights + planned.prompt_copy == pytest.approx(ready.weight_bytes(), rel=0.01)
+    # torch's int4 product wants an offset, here always 0, beside each scale: 2 % more in this small model
+    assert planned.weights + planned.prompt_copy == pytest.approx(ready.weight_bytes(), rel=0.02)
+    if serves(config, torch.device("cpu")):
+        kept = NativeDecoder(Decoder(config), storage)  # type: ignore[arg-type]
+        head = 2 * 512 * 128 if tied and storage == "bf16" else 0  # the kernels want the table in two orders
+        assert planned.weights + head == pytest.approx(kept.weight_bytes(), rel=0.02)
 
 
 def test_constants_agree_with_the_code_they_speak_of() -> None:

@@ -485,6 +485,10 @@ class Engine:
                 jobs.append(job)
         return jobs
 
+    def check_schema(self, schema: Mapping[str, Any]) -> None:
+        """Raises as `generate` does for a schema that cannot be used."""
+        self._grammar(schema, self.stop_tokens)
+
     def _grammar(self, schema: Mapping[str, Any], stops: frozenset[int]) -> Any:
         from hornbook.infer.schema import Vocabulary
 

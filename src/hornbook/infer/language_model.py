@@ -1,5 +1,6 @@
 """A checkpoint on this machine as a `LanguageModel`."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
@@ -9,6 +10,7 @@ from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.infer.chat_format import ChatFormat
 from hornbook.infer.engine import Engine, Generation
+from hornbook.infer.schema import schemas_are_there
 from hornbook.infer.weights import Weights
 from hornbook.lm.base import (
     Advances,
@@ -81,7 +83,9 @@ class LocalModel:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(can_score=True, can_edit_history=True, supports_schema=False, logprobs=True)
+        return Capabilities(
+            can_score=True, can_edit_history=True, supports_schema=schemas_are_there(), logprobs=True
+        )
 
     @cached_property
     def chat(self) -> ChatFormat:
@@ -101,7 +105,7 @@ class LocalModel:
     ) -> list[Completion | Failure]:
         """One result for each request, in order; a request that cannot be answered is a `Failure`."""
         results: list[Completion | Failure | None] = [None] * len(requests)
-        alike: dict[tuple[tuple[int, ...], Sampling], list[int]] = {}
+        alike: dict[tuple[tuple[int, ...], Sampling, str], list[int]] = {}
         for i, request in enumerate(requests):
             ids = self._prompt(request)
             if isinstance(ids, Failure):
@@ -109,27 +113,25 @@ class LocalModel:
                 if progress is not None:
                     progress.advance()
             else:
-                alike.setdefault((tuple(ids), request.sampling), []).append(i)
-        by_size: dict[int, list[tuple[tuple[int, ...], Sampling, list[int]]]] = {}
-        for (prompt, sampling), members in alike.items():
-            by_size.setdefault(len(members), []).append((prompt, sampling, members))
+                schema = "" if request.schema is None else json.dumps(request.schema, sort_keys=True)
+                alike.setdefault((tuple(ids), request.sampling, schema), []).append(i)
         began = time.perf_counter()
-        for size, jobs in by_size.items():
-            answers = self.engine.generate(
-                [prompt for prompt, _, _ in jobs],
-                [sampling for _, sampling, _ in jobs],
-                size,
-                numbers=[[requests[i].sample_index for i in members] for _, _, members in jobs],
-                on_finish=_counting(progress),
-            )
-            for (prompt, _, members), own in zip(jobs, answers):
-                for i, generation in zip(members, own):
-                    results[i] = self._completion(generation, len(prompt), time.perf_counter() - began)
+        answers = self.engine.generate(
+            [prompt for prompt, _, _ in alike],
+            [sampling for _, sampling, _ in alike],
+            numbers=[[requests[i].sample_index for i in members] for members in alike.values()],
+            schemas=[json.loads(schema) if schema else None for _, _, schema in alike],
+            on_finish=_counting(progress),
+        )
+        for (prompt, _, schema), members, own in zip(alike, alike.values(), answers):
+            for i, generation in zip(members, own):
+                seconds = time.perf_counter() - began
+                results[i] = self._completion(generation, len(prompt), seconds, bool(schema))
         return [result for result in results if result is not None]
 
     def stream(self, request: Request) -> Iterator[str]:
         """The text of one answer, piece by piece."""
-        return self.engine.stream_text(self.encode(request), request.sampling)
+        return self.engine.stream_text(self.encode(request), request.sampling, schema=request.schema)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Log-likelihood of each (prompt, continuation).
@@ -163,12 +165,13 @@ class LocalModel:
         return before[max(0, len(before) - room) :] if room > 0 else before, after
 
     def _prompt(self, request: Request) -> list[int] | Failure:
-        if request.schema is not None or request.tools:
+        if request.tools:
             return Failure(
-                kind="bad_request",
-                message=f"{self.identity} takes neither a schema nor tools; use an endpoint for that.",
+                kind="bad_request", message=f"{self.identity} takes no tools; use an endpoint for that."
             )
         try:
+            if request.schema is not None:
+                self.engine.check_schema(request.schema)
             ids = self.encode(request)
         except HornbookError as error:
             return Failure(kind="bad_request", message=str(error))
@@ -180,7 +183,9 @@ class LocalModel:
             )
         return ids
 
-    def _completion(self, generation: Generation, prompt_tokens: int, seconds: float) -> Completion:
+    def _completion(
+        self, generation: Generation, prompt_tokens: int, seconds: float, by_schema: bool
+    ) -> Completion | Failure:
         logprobs = None
         if generation.logprobs is not None:
             tops = generation.top or [[]] * len(generation.tokens)
@@ -189,12 +194,24 @@ class LocalModel:
                 for t, logprob, top in zip(generation.tokens, generation.logprobs, tops)
             )
         reason = generation.finish_reason
+        value = None
+        if by_schema:
+            try:
+                value = json.loads(generation.text)
+            except ValueError:
+                return Failure(
+                    kind="truncated",
+                    message="The answer reached max_tokens before its JSON was whole; allow more tokens.",
+                    raw={"text": generation.text, "tokens": generation.tokens},
+                    usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=len(generation.tokens)),
+                )
         return Completion(
             text=generation.text,
             finish_reason="other" if reason == "cancelled" else reason,
             usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=len(generation.tokens)),
             raw={"tokens": generation.tokens},
             logprobs=logprobs,
+            value=value,
             latency_seconds=seconds,
         )
 

@@ -3,6 +3,7 @@
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,11 @@ _STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator":
 
 _KEPT = 64
 """Compiled schemas that are kept."""
+
+
+def schemas_are_there() -> bool:
+    """Whether the package is installed."""
+    return find_spec("llguidance") is not None
 
 
 class Vocabulary:
