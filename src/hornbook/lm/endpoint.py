@@ -21,29 +21,25 @@ from hornbook.lm.base import (
     Capabilities,
     Completion,
     Failure,
-    FailureKind,
     Json,
     Request,
     Sampling,
     Score,
 )
-from hornbook.lm.concurrency import Signal, limit_for, run_blocking
+from hornbook.lm.concurrency import limit_for, run_blocking
 from hornbook.lm.endpoint_settings import EndpointSettings
 from hornbook.lm.ledger import Ledger
 from hornbook.lm.parse import answer_in_schema
 from hornbook.lm.pools import Pools
 from hornbook.lm.store import CallStore, call_key
+from hornbook.lm.transport import Transport
 from hornbook.lm.wire import (
-    HOPELESS,
-    RETRYABLE,
     Reply,
     as_cached,
     body_of,
     corrected,
     fenced,
-    filtered,
     key_from_environment,
-    message_of,
     name_of,
     parse_address,
     parse_spec,
@@ -51,7 +47,6 @@ from hornbook.lm.wire import (
     read_piece,
     read_reply,
     read_score,
-    retry_after_seconds,
     with_usage,
 )
 
@@ -112,6 +107,15 @@ class EndpointModel:
         self._server_schema = server_schema
         self._can_score = can_score
         self._limit = limit_for(self.address.base, model, most=self.settings.max_concurrency)
+        self._transport = Transport(
+            self.address,
+            model,
+            identity=self.identity,
+            key=self._key,
+            settings=self.settings,
+            limit=self._limit,
+            store=store,
+        )
         self._random = random.Random()
 
     @classmethod
@@ -187,13 +191,13 @@ class EndpointModel:
             with httpx.stream(
                 "POST",
                 self.address.route(path_of(request)),
-                headers=self._headers(),
+                headers=self._transport.headers(),
                 content=json.dumps(body).encode(),
                 timeout=self.settings.timeout_seconds,
             ) as response:
                 if response.status_code != 200:
                     text = response.read().decode("utf-8", "replace")
-                    raise HornbookError(self._refused(response.status_code, text))
+                    raise HornbookError(self._transport.refused(response.status_code, text))
                 for line in response.iter_lines():
                     data = line.removeprefix("data:").strip() if line.startswith("data:") else ""
                     if data == "[DONE]":
@@ -448,7 +452,7 @@ class EndpointModel:
         attempts = faults = 0
         while True:
             attempts += 1
-            outcome = await self._try(job, url, content, key, asked, deadline)
+            outcome = await self._transport.attempt(job.pools, url, content, key, asked, deadline)
             if isinstance(outcome, Reply):
                 job.answered = True
                 self.ledger.add(self.model, outcome.usage)
@@ -474,115 +478,10 @@ class EndpointModel:
                 return replace(failure, attempts=attempts)
             await asyncio.sleep(wait)
 
-    async def _try(
-        self, job: _Job, url: str, content: bytes, key: str, asked: Request, deadline: float
-    ) -> Reply | tuple[Failure, float]:
-        """One try: a reply, or a failure and the seconds the server asks us to wait."""
-        import httpx
-
-        await self._limit.acquire()
-        signal: Signal = "neutral"
-        retry_after, latency, status, text = 0.0, 0.0, 0, ""
-        problem: tuple[FailureKind, str] | None = None
-        begun = time.monotonic()
-        try:
-            left = max(0.05, min(self.settings.timeout_seconds, deadline - begun))
-            async with asyncio.timeout(left):
-                response = await job.pools.send(url, self._headers(), content)
-            status, text = response.status_code, response.content.decode("utf-8", "replace")
-            retry_after = retry_after_seconds(response.headers)
-            signal = "rate_limited" if status == 429 else "fault" if status in RETRYABLE else "ok"
-        except (TimeoutError, httpx.TimeoutException):
-            problem, signal = ("timeout", f"no answer within {left:.0f} s"), "fault"
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            problem, signal = ("connection", name_of(error)), "fault"
-        finally:
-            latency = time.monotonic() - begun
-            self._limit.release(signal, retry_after=retry_after)
-        if self._key:
-            text = text.replace(self._key, "***")  # some servers quote a wrong key back
-        if problem is not None:
-            await self._keep(key, asked, "", 0, problem[0], latency)
-            return Failure(kind=problem[0], message=problem[1]), 0.0
-        if status == 200:
-            await self._keep(key, asked, text, status, "answer", latency)
-            reply = read_reply(text)
-            return reply if isinstance(reply, Reply) else (reply, 0.0)
-        failure = self._failed(status, text, job)
-        if status != 429:  # a server that is full sends thousands
-            await self._keep(key, asked, text, status, failure.kind, latency)
-        if isinstance(failure, Failure):
-            return failure, retry_after
-        raise failure.error
-
-    def _failed(self, status: int, text: str, job: _Job) -> "Failure | _Hopeless":
-        if status in HOPELESS:
-            return _Hopeless(HornbookError(self._refused(status, text)))
-        if status in RETRYABLE or status >= 500:
-            return Failure(
-                kind=RETRYABLE.get(status, "server"), message=f"{status}: {message_of(text, status)}"
-            )
-        kind: FailureKind = "refusal" if filtered(text) else "bad_request"
-        return Failure(kind=kind, message=f"{status}: {message_of(text, status)}", raw=text)
-
-    def _refused(self, status: int, text: str) -> str:
-        if self._key:
-            text = text.replace(self._key, "***")
-        what = {
-            401: "Set the key in HORNBOOK_API_KEY",
-            403: "The key may not use this model",
-            404: "Check the URL and the model's name",
-        }.get(status, "Check the request")
-        return (
-            f"{self.address.base} refuses the model {self.model!r} with status {status}: "
-            f"{message_of(text, status)}. {what}."
-        )
-
-    async def _keep(
-        self, key: str, asked: Request, text: str, status: int, outcome: str, latency: float
-    ) -> None:
-        """Store a response and wait until it is on disk."""
-        if self.store is None:
-            return
-        loop = asyncio.get_running_loop()
-        kept: asyncio.Future[None] = loop.create_future()
-
-        def finish(error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(_resolve, kept, error)
-
-        self.store.put_soon(
-            key,
-            finish,
-            model=self.identity,
-            request=asked.as_json() | {"tag": asked.tag},
-            response=text,
-            status=status,
-            outcome=outcome,
-            latency_seconds=latency,
-        )
-        await asyncio.shield(kept)
-
     def _body(self, asked: Request, mode: Mode) -> dict[str, Json]:
         return body_of(
             asked, model=self.model, address=self.address, with_schema=mode == "server", extra=self._extra
         )
-
-    def _headers(self) -> dict[str, str]:
-        headers = {"content-type": "application/json", "accept": "application/json", "user-agent": "hornbook"}
-        if self._key:
-            if self.address.azure:
-                headers["api-key"] = self._key
-            else:
-                headers["authorization"] = f"Bearer {self._key}"
-        return headers
-
-
-@dataclass(frozen=True, slots=True)
-class _Hopeless:
-    """A status that no row would survive."""
-
-    error: HornbookError
-    kind: FailureKind = "bad_request"
 
 
 def replace_extra(model: EndpointModel, extra: Mapping[str, Json]) -> EndpointModel:
@@ -598,15 +497,6 @@ def replace_extra(model: EndpointModel, extra: Mapping[str, Json]) -> EndpointMo
         extra={**model._extra, **extra},
         server_schema=model._server_schema,
     )
-
-
-def _resolve(future: "asyncio.Future[None]", error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(None)
-    else:
-        future.set_exception(error)
 
 
 __all__ = ["EndpointModel", "EndpointSettings"]
