@@ -120,7 +120,7 @@ def test_inference_bytes_are_those_of_the_engines_weights(storage: str, tied: bo
 
 def test_constants_agree_with_the_code_they_speak_of() -> None:
     assert plan_memory.QUANTIZED_GROUP == GROUP
-    assert plan_memory.LOSS_CHUNK_ELEMENTS == loss.CHUNK_ELEMENTS
+    assert plan_memory.LOSS_CHUNK_ELEMENTS == loss.GPU_CHUNK_ELEMENTS
 
 
 @pytest.mark.parametrize("name", PRESETS)

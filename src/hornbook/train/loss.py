@@ -16,6 +16,9 @@ IGNORE = -100
 """Target that carries no loss (also `hornbook.data.packing.IGNORE`)."""
 
 CHUNK_ELEMENTS = 1 << 22
+"""Logits at once on a CPU: what stays in its cache."""
+GPU_CHUNK_ELEMENTS = 1 << 27
+"""Logits at once elsewhere: rows enough for its matrix products, half a gigabyte in fp32."""
 
 
 class Head(NamedTuple):
@@ -82,8 +85,9 @@ def _compute_dtype(x: Tensor) -> torch.dtype:
     return x.dtype
 
 
-def _chunks(count: int, vocabulary: int) -> Iterator[slice]:
-    size = max(64, CHUNK_ELEMENTS // vocabulary)
+def _chunks(count: int, weight: Tensor) -> Iterator[slice]:
+    elements = CHUNK_ELEMENTS if weight.device.type == "cpu" else GPU_CHUNK_ELEMENTS
+    size = max(64, elements // len(weight))
     pieces = max(1, -(-count // size))
     size = -(-count // pieces)
     return (slice(first, min(first + size, count)) for first in range(0, count, max(1, size)))
@@ -113,7 +117,7 @@ class _CrossEntropySum(torch.autograd.Function):
                 dh = torch.empty_like(h)
                 dw = torch.zeros_like(weight, dtype=torch.float32)
                 db = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
-            for part in _chunks(len(targets), len(weight)):
+            for part in _chunks(len(targets), weight):
                 if needs and native.available(h):
                     d = torch.nn.functional.linear(h[part], w, b)
                     losses = torch.empty(len(d), dtype=torch.float32)
@@ -164,7 +168,7 @@ class _TokenLogProbabilities(torch.autograd.Function):
             h, w = hidden.to(dtype), weight.to(dtype)
             b = None if bias is None else bias.to(dtype)
             found = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
-            for part in _chunks(len(targets), len(weight)):
+            for part in _chunks(len(targets), weight):
                 log_p = _log_softmax(h[part], w, b, scale)
                 found[part] = log_p.gather(1, targets[part].unsqueeze(1)).squeeze(1)
         ctx.save_for_backward(hidden, weight, bias, targets)
@@ -181,7 +185,7 @@ class _TokenLogProbabilities(torch.autograd.Function):
         dw = torch.zeros_like(weight, dtype=torch.float32)
         db = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
         with torch.autocast(hidden.device.type, enabled=False):
-            for part in _chunks(len(targets), len(weight)):
+            for part in _chunks(len(targets), weight):
                 d = _log_softmax(h[part], w, b, ctx.scale).exp_().neg_()
                 at = targets[part].unsqueeze(1)
                 d.scatter_add_(1, at, d.new_ones((1, 1)).expand(at.shape))

@@ -11,7 +11,7 @@ from typing import Literal
 from hornbook.model.config import EXPERTS_PER_TOKEN, ModelConfig
 
 QUANTIZED_GROUP = 32
-LOSS_CHUNK_ELEMENTS = 1 << 22
+LOSS_CHUNK_ELEMENTS = 1 << 27
 """Both as in `hornbook.model.quantized` and `hornbook.train.loss` (a test holds them equal)."""
 
 Storage = Literal["bf16", "int8", "int4"]

@@ -107,7 +107,8 @@ class TrainSettings:
     base_width, base_depth: hidden size and layers of the model that the rates here were tuned on.
     precision:        "auto" takes bf16 compute with fp32 master weights where the processor has bf16
                       instructions (or CUDA), else fp32.
-    compile:          "auto" compiles when there is a compiler and the run is long enough to win it back.
+    compile:          on CUDA each layer is compiled by torch ("auto", "on") or not ("off"). CPUs have kernels
+                      of their own, which are faster, and are never compiled for.
     checkpoint_seconds, checkpoint_steps: save at the first of both; 0 turns that one off. A checkpoint is
                       always written at phase ends, before every evaluation and on Ctrl-C.
     evaluate_steps:   steps between validations; 0 validates only at phase ends.

@@ -229,6 +229,10 @@ class Trainer:
         settings = self.settings
         torch.manual_seed(settings.seed)
         self.shards = None
+        if settings.compile != "off" and self.device.type == "cuda":
+            decoder: Any = getattr(self.model, "decoder", self.model)
+            for layer in getattr(decoder, "layers", ()):
+                layer.compile()  # before it is cut into pieces, and without another name for its weights
         if isinstance(self.world, ProcessGroup):
             if settings.sharding == "full":
                 self.shards = Shards(self.model, self.dtype)
