@@ -109,12 +109,12 @@ def draw_lines(
     written = []
     chunk = _CHUNK_BYTES // (8 * digits + (2 * digits**2 if form in ("scratchpad", "carries") else 0) + 32)
     for first in range(0, max(1, len(cell)), chunk):
-        problems = _draw_part(operation, cell[first : first + chunk], rng, part)
+        problems = draw_part(operation, cell[first : first + chunk], rng, part)
         written.append(write(problems, form, digits=digits))
     return join(written)
 
 
-def _draw_part(
+def draw_part(
     operation: Operation, cell: NDArray[np.integer], rng: np.random.Generator, part: Part
 ) -> Problems:
     """Problems of which none is on the wrong side: those that are get drawn anew."""
