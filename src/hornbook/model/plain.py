@@ -34,7 +34,7 @@ def load_plain(folder: str | Path, *, device: torch.device | str = "cpu") -> Dec
     """The decoder that `save_plain` wrote, in evaluation mode.
 
     Raises:
-        HornbookError: a file is missing or damaged, or they do not fit together.
+        HornbookError: a file is missing or damaged, they do not fit together, or a number is not finite.
     """
     folder = Path(folder)
     for name in (_CONFIG, _WEIGHTS):
@@ -51,7 +51,11 @@ def load_plain(folder: str | Path, *, device: torch.device | str = "cpu") -> Dec
     if wanted != found:
         wrong = sorted(name for name in wanted.keys() | found.keys() if wanted.get(name) != found.get(name))
         raise HornbookError(f"{folder}: weights and {_CONFIG} do not fit together in {', '.join(wrong[:5])}.")
-    with torch.no_grad():
-        for name, value in model.named_parameters():
-            value.data = entries[name].read()
+    bad = []
+    for name, value in model.named_parameters():
+        value.data = entries[name].read()
+        if not bool(value.isfinite().all()):
+            bad.append(name)
+    if bad:
+        raise HornbookError(f"{folder} holds NaN or infinity in {', '.join(bad[:5])}; train the model anew.")
     return model.to(device).eval()

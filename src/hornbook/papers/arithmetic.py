@@ -237,7 +237,7 @@ def _multiplication(run: Run, s: Settings, arms: Arms) -> None:
     run.report.section(
         "Multiplication",
         "Exact answers in percent by digits of the factors, mean over seeds. Cells of more than 1,000 pairs "
-        "hold a sixteenth of them out of training, and only those are asked; smaller cells are tables to know.",
+        "hold a sixteenth of them out of training, and only those are asked; smaller ones are known tables.",
     )
     for name, artifacts in arms.items():
         grid = [
@@ -358,7 +358,7 @@ def _addition(run: Run, s: Settings, arms: Arms) -> None:
         "Without positions and from random weights, longer sums fail.",
         _each(arms["no positions"], longer),
         below=0.5,
-        why="In the paper they work when training starts from a pre-trained model, which this recipe does not have.",
+        why="In the paper they work when training starts from a pre-trained model; this recipe has none.",
     )
 
 
@@ -384,7 +384,7 @@ def _dialogue(run: Run, s: Settings, arms: Arms) -> None:
     beyond = [(n, n) for n in range(s.dialogue_digits + 1, s.bare_digits + 1)]
     run.report.section(
         "Addition inside dialogues",
-        f"Dialogues in training have operands of up to {s.dialogue_digits} digits, bare additions beside them of "
+        f"Dialogues in training have operands of up to {s.dialogue_digits} digits, bare additions besides of "
         f"up to {s.bare_digits}. Exact answers in new wordings, in percent, mean over seeds.",
     )
     _by_length(

@@ -1,0 +1,107 @@
+"""Lessons: what is drawn for training and exam, a pupil that learns, and settings that cannot work."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from hornbook.errors import HornbookError
+from hornbook.lab.run import Run
+from hornbook.model.plain import load_plain
+from hornbook.theory.arithmetic.exam import answers, mark
+from hornbook.theory.arithmetic.steps import Lesson, Pupil, accuracy, teach
+from hornbook.train.settings import OptimizerSettings
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_training_never_holds_what_the_exam_asks():
+    for task in ("multiplication", "addition"):
+        lesson = Lesson(task=task, digits=3, samples=5000)
+        taught = lesson.training(rng())
+        known = {taught.text(row)[0] for row in range(5000)}
+        asked = lesson.exam(30, rng())
+        large = asked.cell.sum(1) > 3
+        assert large.any()
+        assert not any(asked.text(row)[0] in known for row in np.flatnonzero(large))
+        joint = Lesson(task=task, digits=3, samples=5000, joint=True).training(rng())
+        assert (joint.cell[:, 0] == joint.cell[:, 1]).all()
+
+
+def test_the_exam_asks_each_cell_equally_often():
+    product = Lesson(task="multiplication", digits=4, second_digits=2)
+    assert product.cells() == [(a, b) for a in (1, 2, 3, 4) for b in (1, 2)]
+    lines = product.exam(5, rng())
+    assert [tuple(cell) for cell in lines.cell.tolist()] == [c for c in product.cells() for _ in range(5)]
+    assert Lesson(task="addition", digits=2, asked=4).cells() == [(n, n) for n in (1, 2, 3, 4)]
+    assert product.training(rng()).cell.max(0).tolist() == [4, 2]
+
+
+def test_half_of_a_dialogues_lesson_is_bare_additions_of_more_digits():
+    lesson = Lesson(task="dialogue", digits=1, asked=3, bare_digits=3, samples=2000)
+    lines = lesson.training(rng())
+    texts = [lines.text(row, " ")[0] for row in range(2000)]
+    spoken = np.array([":" in text for text in texts])
+    assert spoken.sum() == 1000
+    assert lines.cell[spoken].max() == 1
+    assert lines.cell[~spoken].max() == 3
+    assert all(":" in lesson.exam(2, rng()).text(row, " ")[0] for row in range(6))
+
+
+def test_random_spaces_are_in_training_and_exam():
+    lesson = Lesson(task="addition", digits=2, spaces=True, samples=200)
+    for lines in (lesson.training(rng()), lesson.exam(20, rng())):
+        assert sum(" " in lines.text(row)[0] for row in range(len(lines))) > len(lines) / 2
+
+
+def run_in(folder):
+    return Run(folder, recipe="arithmetic", scale="smoke", settings=Pupil(), quiet=True)
+
+
+def test_a_pupil_learns_small_tables_by_heart_and_is_kept(tmp_path):
+    """One-digit products, 100 of them, all in training."""
+    lesson = Lesson(task="multiplication", format="padded_reversed", digits=1, samples=2000)
+    pupil = Pupil(hidden_size=32, layers=1, rows=64, steps=90)
+    made = run_in(tmp_path).step(teach, lesson=lesson, pupil=pupil, each=100, seed=0)
+    assert accuracy(made.facts, [(1, 1)]) > 0.9
+    assert len(made.facts["digits"]) == 2
+    assert all(line["prompt"].endswith("=") for line in made.facts["shown"])
+    assert sum(line["right"] for line in made.facts["shown"]) >= 8
+    assert not (made / "model" / "training").exists()
+    model = load_plain(made / "model")
+    asked = lesson.exam(100, np.random.default_rng([0, 1]))
+    assert mark(asked, answers(model, asked)).right.mean() == accuracy(made.facts, [(1, 1)])
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path):
+    pupil = Pupil(
+        hidden_size=32,
+        layers=1,
+        rows=16,
+        steps=40,
+        optimizer=OptimizerSettings(kind="adamw", learning_rate=1e30),
+    )
+    lesson = Lesson(task="addition", digits=1, samples=100)
+    with pytest.raises(HornbookError, match=r"Training stopped at step .* in a row"):
+        run_in(tmp_path).step(teach, lesson=lesson, pupil=pupil, each=2, seed=0)
+
+
+def test_settings_that_cannot_work_are_sentences():
+    for wrong, words in (
+        ({"task": "division"}, "task is 'division'; accepted are multiplication"),
+        (
+            {"task": "addition", "format": "padded", "asked": 9},
+            "'padded' fixes the longest number at digits = 3",
+        ),
+        ({"task": "addition", "digits": 0}, "digits is 0; it must be 1 or more"),
+        ({"task": "addition", "bare_digits": 2}, "only the task 'dialogue'"),
+    ):
+        with pytest.raises(HornbookError, match=words):
+            Lesson(**wrong)
+    with pytest.raises(HornbookError, match="digits is 101"):
+        Lesson(task="addition", digits=101, samples=10).training(rng())
+    with pytest.raises(ValueError, match=r"none of the cells \[\(7, 7\)\]"):
+        accuracy({"cells": [[1, 1, 3, 4]]}, [(7, 7)])
+    assert dataclasses.asdict(Lesson(task="copy"))["positions"] == "learned"
