@@ -7,7 +7,7 @@ learned once as it is usually written and once with that description changed.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from hornbook.lab.claim import Claim
 from hornbook.lab.report import Sample
@@ -33,7 +33,7 @@ class Settings:
 
     digits: int = 4
     """Of the first factor, at most."""
-    second_digits: int = 2
+    second_digits: int = 1
     """Of the second factor, at most; 0 for as many as the first."""
     sum_digits: int = 3
     """Of operands of additions in training; the exam asks for two more."""
@@ -43,14 +43,18 @@ class Settings:
     """Of operands of additions inside dialogues in training."""
     bare_digits: int = 3
     """Of operands of additions outside dialogues, which the exam then asks for inside them."""
+    small_talk: int = 1
+    """Sentences before the question of a dialogue, at most."""
+    sums: Literal["basic", "reversed"] = "reversed"
+    """How sums are written: as usual, or from the units upwards, which small models learn far sooner."""
     samples: int = 60_000
     """Lines drawn for the training of one model."""
-    each: int = 60
+    each: int = 100
     """Questions of the exam, a cell."""
     product_steps: int = 300
     sum_steps: int = 300
     string_steps: int = 200
-    dialogue_steps: int = 250
+    dialogue_steps: int = 200
     pupil: Pupil = field(default_factory=Pupil)
     seeds: tuple[int, ...] = (0, 1, 2)
 
@@ -58,6 +62,7 @@ class Settings:
 SCALES = {
     "smoke": Settings(
         digits=2,
+        second_digits=2,
         sum_digits=2,
         string_letters=3,
         bare_digits=2,
@@ -78,7 +83,12 @@ def lessons(s: Settings) -> dict[str, dict[str, Lesson]]:
     """Every lesson by task and name; each is taught to one pupil a seed."""
     product = Lesson(task="multiplication", digits=s.digits, second_digits=s.second_digits, samples=s.samples)
     total = Lesson(
-        task="addition", joint=True, digits=s.sum_digits, asked=s.sum_digits + 2, samples=s.samples
+        task="addition",
+        format=s.sums,
+        joint=True,
+        digits=s.sum_digits,
+        asked=s.sum_digits + 2,
+        samples=s.samples,
     )
     string = Lesson(task="reverse", digits=s.string_letters, asked=s.string_letters + 4, samples=s.samples)
     talk = Lesson(
@@ -86,6 +96,9 @@ def lessons(s: Settings) -> dict[str, dict[str, Lesson]]:
         digits=s.dialogue_digits,
         asked=s.bare_digits,
         bare_digits=s.bare_digits,
+        small_talk=s.small_talk,
+        format=s.sums,
+        joint=True,
         samples=s.samples,
     )
     return {

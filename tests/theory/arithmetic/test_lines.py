@@ -45,15 +45,17 @@ def test_strings_that_cannot_be_drawn_are_refused():
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
-def test_a_dialogue_asks_for_the_sum_that_its_reply_begins_to_say(part):
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_dialogue_asks_for_the_sum_that_its_reply_begins_to_say(part, reverse):
     rng = np.random.default_rng(1)
     problems = draw_problems("addition", random_cells(600, 6, rng), rng)
-    lines = dialogue.converse(problems, rng, part=part)
+    lines = dialogue.converse(problems, rng, part=part, reverse=reverse)
     for row in range(600):
         prompt, answer = lines.text(row, " ")
         numbers = [int(found.replace(" ", "")) for found in re.findall(r"\d(?: \d)*", prompt)]
         assert len(numbers) == 2
-        assert sum(numbers) == int(answer.replace(" ", ""))
+        said = answer.replace(" ", "")
+        assert sum(numbers) == int(said[::-1] if reverse else said)
         first, second = re.findall(r"(\w+) :", re.sub(r"\d|there :|it :", "", prompt))
         assert {first, second} <= set(dialogue.NAMES)
         assert first != second
@@ -103,13 +105,30 @@ def test_targets_are_the_answer_and_its_end_and_nothing_else():
             assert trained == (line[1:] + "\n" if whole else line.split("=")[1] + "\n")
 
 
+def test_buckets_deal_the_same_lines_out_by_length():
+    rng = np.random.default_rng(0)
+    lines = draw_lines("addition", "scratchpad", random_cells(96, 4, rng), rng, digits=4)
+    plain, sorted_out = LineLoader(lines, 32, seed=3), LineLoader(lines, 16, seed=3, buckets=2)
+    for step in range(6):
+        short, long = (sorted_out.batch(2 * step + i) for i in range(2))
+        assert short.inputs.shape[1] <= long.inputs.shape[1]
+        answers = [
+            sorted(tuple(t[t >= 0].tolist()) for t in batch.targets)
+            for batch in (short, long, plain.batch(step))
+        ]
+        assert sorted(answers[0] + answers[1]) == answers[2]
+    assert short.inputs.shape[1] < plain.batch(5).inputs.shape[1]
+    assert plain.fingerprint != sorted_out.fingerprint
+
+
 def test_ranks_share_the_rows_of_one_batch():
     lines = additions(64)
     whole = LineLoader(lines, 16, seed=0, shift=9)
     parts = [LineLoader(lines, 16, seed=0, shift=9, rank=rank, world=2) for rank in range(2)]
     for name in ("inputs", "targets", "position"):
-        together = np.concatenate([getattr(part.batch(2), name) for part in parts])
-        assert np.array_equal(together, getattr(whole.batch(2), name))
+        together = np.stack([getattr(part.batch(2), name) for part in parts], 1)
+        expected = getattr(whole.batch(2), name)
+        assert np.array_equal(together.reshape(expected.shape), expected)
     assert whole.fingerprint == parts[1].fingerprint != LineLoader(lines, 16, seed=1, shift=9).fingerprint
 
 
@@ -122,7 +141,7 @@ def test_shifted_positions_start_anywhere_and_count_on():
 
 def test_what_does_not_fit_together_is_refused():
     lines = additions(20)
-    with pytest.raises(HornbookError, match="32 rows cannot be drawn from 20 lines"):
+    with pytest.raises(HornbookError, match="1 batches of 32 rows cannot be drawn from 20 lines"):
         LineLoader(lines, 32, seed=0)
     with pytest.raises(ValueError, match="one alphabet"):
         join([lines, draw_strings("copy", np.array([2]), np.random.default_rng(0))])

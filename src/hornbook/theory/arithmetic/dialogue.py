@@ -88,10 +88,18 @@ ALPHABET = Alphabet([*SIGNS.symbols[11:], *NAMES, *_words()])
 """The signs of bare arithmetic under the same numbers, the names, and every word of the sentences."""
 
 
-def converse(problems: Problems, rng: np.random.Generator, *, part: Part = "train") -> Lines:
+def converse(
+    problems: Problems,
+    rng: np.random.Generator,
+    *,
+    part: Part = "train",
+    small_talk: int = 3,
+    reverse: bool = False,
+) -> Lines:
     """Each addition as a conversation; the prompt ends where the reply is about to say the number.
 
-    part: "test" asks only in wordings that "train" never uses.
+    part: "test" asks only in wordings that "train" never uses. small_talk: sentences before the question, at
+    most. reverse: the reply says the number from the units upwards.
     """
     n = len(problems.cell)
     asked = len(QUESTIONS) - HELD_OUT_QUESTIONS
@@ -103,7 +111,7 @@ def converse(problems: Problems, rng: np.random.Generator, *, part: Part = "trai
     # Where B is asked before A the two numbers change places; a sum does not mind.
     before, between, after = (_table(piece) for piece in zip(*map(_cut, QUESTIONS), strict=True))
     colon = np.full((n, 1), ALPHABET.ids[":"], np.uint8)
-    talk = [_TALK[rng.integers(0, len(_TALK), n) * rng.integers(0, 2, n)] for _ in range(3)]
+    talk = [_TALK[rng.integers(0, len(_TALK), n) * rng.integers(0, 2, n)] for _ in range(small_talk)]
     spoken = [
         name[one],
         colon,
@@ -116,7 +124,7 @@ def converse(problems: Problems, rng: np.random.Generator, *, part: Part = "trai
         name[other],
         colon,
         _table(REPLIES)[rng.integers(0, len(REPLIES), n)],
-        _spelled(problems.c),
+        _spelled(problems.c)[:, :: -1 if reverse else 1],
         np.full((n, 1), ALPHABET.end, np.uint8),
     ]
     tokens, length = compact(np.concatenate(spoken, 1), ALPHABET.end)
@@ -126,6 +134,7 @@ def converse(problems: Problems, rng: np.random.Generator, *, part: Part = "trai
         length=length,
         cell=problems.cell,
         alphabet=ALPHABET,
+        number="reversed" if reverse else "forward",
     )
 
 

@@ -185,6 +185,8 @@ class LineLoader:
         shift: each row's first position is drawn from 0 to this, so that learned vectors of later
             positions are trained too; 0 counts from 0.
         whole: train on every token instead of on answers alone.
+        buckets: so many batches in a row share their lines out by length and are cut to their longest; one
+            step that accumulates over them sees the same lines as ever, and less padding.
     """
 
     def __init__(
@@ -195,29 +197,35 @@ class LineLoader:
         *,
         shift: int = 0,
         whole: bool = False,
+        buckets: int = 1,
         rank: int = 0,
         world: int = 1,
     ) -> None:
-        if rows < 1 or len(lines) < rows:
+        if rows < 1 or buckets < 1 or len(lines) < rows * buckets:
             raise HornbookError(
-                f"a batch of {rows} rows cannot be drawn from {len(lines)} lines; take 1 to that."
+                f"{buckets} batches of {rows} rows cannot be drawn from {len(lines)} lines; take fewer rows."
             )
         self.lines, self.rows, self.seed, self.shift, self.whole = lines, rows, seed, shift, whole
-        self.rank, self.world = rank, world
+        self.buckets, self.rank, self.world = buckets, rank, world
         self._order: tuple[int, Integers] = (-1, np.zeros(0, np.int64))
         data = hashlib.sha256(lines.tokens.tobytes())
         data.update(lines.prompt.tobytes() + lines.length.tobytes())
-        data.update(repr((rows, seed, shift, whole)).encode())
+        data.update(repr((rows, seed, shift, whole, buckets)).encode())
         self.fingerprint = data.hexdigest()
 
     def batch(self, step: int) -> LineBatch:
         """This rank's rows of step `step`."""
-        share = self.rows // self.world
-        per_epoch = len(self.lines) // self.rows
+        per_epoch = len(self.lines) // (self.rows * self.buckets) * self.buckets
         epoch, number = divmod(step, per_epoch)
-        first = number * self.rows + self.rank * share
-        mine = self._epoch(epoch)[first : first + share]
-        tokens = self.lines.tokens[mine].astype(np.int64)
+        group = number // self.buckets * self.buckets * self.rows
+        rows = self._epoch(epoch)[group : group + self.buckets * self.rows]
+        first, width = number % self.buckets * self.rows, self.lines.width
+        if self.buckets > 1:
+            rows = rows[np.argsort(self.lines.length[rows], kind="stable")]
+            width = int(self.lines.length[rows[first : first + self.rows]].max())
+        # Every rank takes its turn, so that none gets the long lines of the batch.
+        mine = rows[first + self.rank : first + self.rows : self.world]
+        tokens = self.lines.tokens[mine, :width].astype(np.int64)
         column = np.arange(1, tokens.shape[1])
         trained = column < self.lines.length[mine, None]
         if not self.whole:
@@ -225,7 +233,7 @@ class LineLoader:
         position = None
         if self.shift:
             rng = np.random.default_rng([self.seed, 1, step])
-            starts = rng.integers(0, self.shift + 1, self.rows)[self.rank * share : (self.rank + 1) * share]
+            starts = rng.integers(0, self.shift + 1, self.rows)[self.rank :: self.world]
             position = starts[:, None] + np.arange(tokens.shape[1] - 1)
         targets = np.where(trained, tokens[:, 1:], IGNORE)
         return LineBatch(inputs=tokens[:, :-1], targets=targets, position=position)

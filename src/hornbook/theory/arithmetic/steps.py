@@ -39,8 +39,9 @@ class Lesson:
     for as many. asked: up to so many in the exam, 0 for as many. joint: both operands have equally many.
     positions: of the decoder. spaces: random spaces in prompts, in training and in the exam. shift: training
     starts to count positions anywhere up to it. bare_digits: half of a dialogue's lesson are additions
-    outside dialogues, of up to so many digits. repeats_of: strings are drawn from so many letters, with
-    repeats; 0 for letters that differ. samples: lines drawn for training, bare additions included.
+    outside dialogues, of up to so many digits. small_talk: sentences before a question, at most.
+    repeats_of: strings are drawn from so many letters, with repeats; 0 for letters that differ. samples:
+    lines drawn for training, bare additions included.
     """
 
     task: Task
@@ -53,6 +54,7 @@ class Lesson:
     asked: int = 0
     joint: bool = False
     bare_digits: int = 0
+    small_talk: int = 3
     repeats_of: int = 0
     samples: int = 60_000
 
@@ -69,6 +71,13 @@ class Lesson:
             )
         if self.bare_digits and self.task != "dialogue":
             raise HornbookError(f"bare_digits is {self.bare_digits}; only the task 'dialogue' mixes them in.")
+        if self.task == "dialogue" and self.format not in ("basic", "reversed"):
+            raise HornbookError(f"format is {self.format!r}; a dialogue says its sum 'basic' or 'reversed'.")
+
+    @property
+    def buckets(self) -> int:
+        """Batches that share lines out by length: two where lines differ much in it."""
+        return 2 if self.bare_digits or self.format in ("scratchpad", "carries") else 1
 
     @property
     def longest(self) -> int:
@@ -87,7 +96,13 @@ class Lesson:
         if self.task in ("copy", "reverse"):
             return draw_strings(self.task, cell[:, 0], rng, repeats_of=self.repeats_of)
         if self.task == "dialogue":
-            return converse(draw_part("addition", cell, rng, part), rng, part=part)
+            return converse(
+                draw_part("addition", cell, rng, part),
+                rng,
+                part=part,
+                small_talk=self.small_talk,
+                reverse=self.format == "reversed",
+            )
         operation: Literal["multiplication", "addition"] = (
             "multiplication" if self.task == "multiplication" else "addition"
         )
@@ -101,7 +116,7 @@ class Lesson:
         if not bare:
             return drawn
         cell = self._random_cells(bare, self.bare_digits, rng)
-        sums = draw_lines("addition", "basic", cell, rng, digits=self.bare_digits)
+        sums = draw_lines("addition", self.format, cell, rng, digits=self.bare_digits)
         sums = spread(sums, rng) if self.spaces else sums
         return join([drawn, replace(sums, alphabet=ALPHABET)])
 
@@ -187,12 +202,15 @@ def teach(ctx: StepContext, *, lesson: Lesson, pupil: Pupil, each: int, seed: in
         next_token,
         Phase(
             name="lesson",
-            loader=LineLoader(lines, pupil.rows, seed, shift=lesson.shift),
+            loader=LineLoader(
+                lines, pupil.rows // lesson.buckets, seed, shift=lesson.shift, buckets=lesson.buckets
+            ),
             steps=pupil.steps,
         ),
         TrainSettings(
             optimizer=pupil.optimizer,
             schedule=Schedule(kind="cosine", warmup=0.03),
+            accumulate=lesson.buckets,
             seed=seed,
             spike_guard=False,
         ),
