@@ -52,7 +52,7 @@ class Settings:
     each: int = 100
     """Questions of the exam, a cell."""
     product_steps: int = 300
-    sum_steps: int = 450
+    sum_steps: int = 300
     string_steps: int = 200
     dialogue_steps: int = 200
     pupil: Pupil = field(default_factory=Pupil)

@@ -62,7 +62,7 @@ def scale_initial_values(decoder: nn.Module, settings: TrainSettings) -> None:
 
 def role_of(name: str) -> Role:
     """What a decoder's parameter is to width, by its name."""
-    if name.startswith("embed_tokens."):
+    if name.startswith(("embed_tokens.", "positions.")):
         return "input"
     if name == "lm_head.weight":
         return "output"
