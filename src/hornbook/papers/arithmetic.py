@@ -15,6 +15,7 @@ from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
 from hornbook.lab.step import Artifact
 from hornbook.theory.arithmetic.steps import Lesson, Pupil, accuracy, teach
+from hornbook.train.settings import OptimizerSettings
 
 TITLE = "Positional description matters for transformers' arithmetic"
 PAPER = "Shen, Bubeck, Eldan, Lee, Li, Zhang 2023, arXiv 2311.14737"
@@ -76,6 +77,46 @@ SCALES = {
         seeds=(0, 1),
     ),
     "quick": Settings(),
+    "gpu": Settings(
+        digits=5,
+        second_digits=0,
+        sum_digits=5,
+        string_letters=10,
+        dialogue_digits=2,
+        bare_digits=4,
+        small_talk=3,
+        sums="basic",
+        samples=120_000,
+        product_steps=6_000,
+        sum_steps=3_000,
+        string_steps=1_500,
+        dialogue_steps=3_000,
+        pupil=Pupil(hidden_size=256, layers=6, heads=4, tag_size=64, rows=512),
+    ),
+    # The paper's sizes; its optimizer, epochs and wording are not known to us.
+    "paper": Settings(
+        digits=15,
+        second_digits=0,
+        sum_digits=10,
+        string_letters=16,
+        dialogue_digits=3,
+        bare_digits=5,
+        small_talk=3,
+        sums="basic",
+        samples=300_000,
+        product_steps=58_000,
+        sum_steps=23_000,
+        string_steps=12_000,
+        dialogue_steps=23_000,
+        pupil=Pupil(
+            hidden_size=768,
+            layers=12,
+            heads=12,
+            tag_size=64,
+            rows=512,
+            optimizer=OptimizerSettings(kind="adamw", learning_rate=2e-4, weight_decay=0.01),
+        ),
+    ),
 }
 
 

@@ -196,7 +196,8 @@ def teach(ctx: StepContext, *, lesson: Lesson, pupil: Pupil, each: int, seed: in
     questions = lesson.exam(each, np.random.default_rng([seed, 1]))
     length = max(lines.width + lesson.shift, questions.width + _SPARE)
     torch.manual_seed(seed)
-    model = Decoder(pupil.config(lesson, len(lines.alphabet), length))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = Decoder(pupil.config(lesson, len(lines.alphabet), length)).to(device)
     trainer = Trainer(
         model,
         next_token,
