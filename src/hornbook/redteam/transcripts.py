@@ -7,6 +7,7 @@ flushed to the disk when the attack ends).
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,66 @@ class Transcripts:
 def conversations_of(tasks: Sequence[Task], settings: AttackSettings) -> list[Conversation]:
     """Every conversation of a campaign, not begun: all tasks' first runs, then all second runs."""
     return [Conversation(task, run, settings) for run in range(settings.runs_per_task) for task in tasks]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """One stored conversation, for reading.
+
+    outcome: "success" when a reply was flagged; what an ending line says; else "failure" (or unfinished).
+    """
+
+    id: str
+    attempts: tuple[Attempt, ...]
+    outcome: str
+    reason: str
+
+    @property
+    def best_score(self) -> int | None:
+        """The highest score of a reply; None when none was scored."""
+        return max((a.score for a in self.attempts if a.score is not None), default=None)
+
+    @property
+    def backtracks(self) -> int:
+        """Questions that were taken back."""
+        return sum(a.backtracked for a in self.attempts)
+
+
+def read_transcripts(folder: Path) -> list[Told]:
+    """Every conversation that `folder` holds, in the order of their first lines; a torn line is left out.
+
+    Nothing is checked against the rules and nothing is written: a campaign may be under way.
+    """
+    attempts: dict[str, list[Attempt]] = {}
+    endings: dict[str, tuple[str, str]] = {}
+    try:
+        lines = (Path(folder) / TRANSCRIPT_FILE).read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+            if "attempt" in entry:
+                attempts.setdefault(entry["conversation"], []).append(Attempt.from_json(entry["attempt"]))
+            else:
+                attempts.setdefault(entry["conversation"], [])
+                endings[entry["conversation"]] = (entry["outcome"], entry["reason"])
+        except (ValueError, KeyError, TypeError):
+            continue
+    return [
+        Told(
+            id=name,
+            attempts=tuple(own),
+            outcome="success" if any(a.flag for a in own) else endings.get(name, ("failure", ""))[0],
+            reason=endings.get(name, ("", ""))[1],
+        )
+        for name, own in attempts.items()
+    ]
+
+
+def find_campaigns(folder: Path) -> list[Path]:
+    """Folders at or below `folder`, two levels deep at most, that hold a campaign."""
+    found = [folder] if (folder / CAMPAIGN_FILE).is_file() else []
+    for pattern in (f"*/{CAMPAIGN_FILE}", f"*/*/{CAMPAIGN_FILE}"):
+        found += [path.parent for path in folder.glob(pattern)]
+    return sorted(found)

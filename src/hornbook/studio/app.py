@@ -17,7 +17,19 @@ from starlette.exceptions import HTTPException
 
 from hornbook import __version__
 from hornbook.errors import HornbookError
-from hornbook.studio import annotate, chat, data, export, machine, pages, papers, runs
+from hornbook.studio import (
+    annotate,
+    chat,
+    data,
+    evaluations,
+    export,
+    machine,
+    pages,
+    papers,
+    pivotal,
+    redteam,
+    runs,
+)
 from hornbook.studio.documents import Documents
 from hornbook.studio.guard import Guard
 from hornbook.studio.jobs import Jobs
@@ -26,7 +38,7 @@ from hornbook.studio.places import Places
 from hornbook.studio.settings import StudioSettings
 
 _HERE = Path(__file__).parent
-_ROOMS = (papers, runs, chat, data, annotate, export, machine)
+_ROOMS = (papers, runs, chat, data, evaluations, redteam, pivotal, annotate, export, machine)
 
 
 @dataclass(frozen=True, kw_only=True)
