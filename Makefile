@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: quickstart test oracle lint types floors check clean
+.PHONY: quickstart test oracle browser lint types floors check clean
 
 $(BIN)/hornbook: pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) was not found. Install Python 3.11 or newer, or name it: make PYTHON=python3.12"; exit 1; }
@@ -22,6 +22,10 @@ $(VENV)/.oracle: $(VENV)/.dev
 	@$(PIP) -e '.[oracle]'
 	@touch $@
 
+$(VENV)/.browser: $(VENV)/.dev
+	@$(PIP) -e '.[browser]'
+	@touch $@
+
 quickstart: $(BIN)/hornbook
 	$(BIN)/hornbook run phi --scale quick
 	@echo "Now talk to it:  $(BIN)/hornbook chat"
@@ -31,6 +35,10 @@ test: $(VENV)/.dev
 
 oracle: $(VENV)/.oracle
 	$(BIN)/python -m pytest -m oracle
+
+# Needs a Chromium (Debian: apt-get install chromium), or CHROMIUM=/path/to/it.
+browser: $(VENV)/.browser
+	$(BIN)/python -m pytest -m browser tests/studio
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -17,6 +17,7 @@
     constructor(node) {
       this.node = node;
       this.list = node.querySelector("ol");
+      this.log = node.querySelector(".log");
       this.status = node.querySelector(".status");
       this.pick = node.querySelector(".model");
       this.spec = node.querySelector(".spec");
@@ -40,7 +41,7 @@
       this.scroll();
       return { item, body };
     }
-    scroll() { this.list.scrollTop = this.list.scrollHeight; }
+    scroll() { this.log.scrollTop = this.log.scrollHeight; }
 
     async ask(text, settings) {
       this.messages.push({ role: "user", content: text });
@@ -155,7 +156,7 @@
     const span = event.target.closest?.(".tok");
     if (span?.token) showToken(span); else if (current && !card.contains(event.target)) showToken(null);
   });
-  for (const list of document.querySelectorAll("ol.transcript")) {
+  for (const list of document.querySelectorAll(".log")) {
     list.addEventListener("keydown", (event) => {
       if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return;
       const all = [...list.querySelectorAll(".tok")].filter((span) => span.token);
