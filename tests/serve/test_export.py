@@ -12,6 +12,7 @@ from hornbook.data.tokens import TokenWriter
 from hornbook.errors import HornbookError
 from hornbook.infer.open import open_local
 from hornbook.lab.run import Run
+from hornbook.lm.base import Completion, Request, Sampling
 from hornbook.model.gguf import load_gguf
 from hornbook.model.gguf_file import GGUFFile
 from hornbook.model.hf import load_checkpoint, save_checkpoint
@@ -57,6 +58,25 @@ def test_every_kind_reads_back_with_its_tokenizer(folder: Path, tmp_path: Path, 
         assert other.encode_batch(texts) == tokenizer.encode_batch(texts)
         assert other.chat_template == tokenizer.chat_template
         assert set(model.config.eos_ids) == {tokenizer.special("<|end|>"), tokenizer.end_of_text}
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_folders_of_codes_open_in_the_engine(
+    folder: Path, tmp_path: Path, texts: list[str], calibrated: bool
+) -> None:
+    paths = export_model(folder, tmp_path, kinds=["int4", "int8"], calibration=texts if calibrated else None)
+    assert [path.name for path in paths] == ["int4", "int8"]
+    asked = Request(prompt="The fox", sampling=Sampling(temperature=0.0, max_tokens=8))
+    for path in paths:
+        opened = open_local(path)
+        assert opened.engine.weights == path.name
+        assert opened.tokenizer.encode(texts[0]) == Tokenizer.load(folder).encode(texts[0])
+        [answer] = opened.complete([asked])
+        assert isinstance(answer, Completion)
+        if not calibrated:  # the engine rounds to nearest as the export does
+            [expected] = open_local(folder, weights=path.name).complete([asked])  # type: ignore[arg-type]
+            assert isinstance(expected, Completion)
+            assert answer.text == expected.text
 
 
 def test_transformers_loads_the_folder_and_knows_its_template(folder: Path, tmp_path: Path) -> None:

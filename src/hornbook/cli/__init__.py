@@ -159,15 +159,24 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dtype", choices=models.DTYPES, help="of the numbers (default: the source's)")
     sub.add_argument("--tokenizer", type=Path, metavar="FOLDER", help="take this folder's tokenizer instead")
 
-    sub = command("export", models.export, "Write a model as a Hugging Face folder or GGUF files.")
+    sub = command(
+        "export",
+        models.export,
+        "Write a model as a Hugging Face folder, GGUF files, or 4- and 8-bit folders.",
+    )
     sub.add_argument("model", nargs="?", help=models.EXPORT_HELP)
     sub.add_argument(
         "--to",
         default="hf,gguf",
-        help="hf, f32, f16, bf16, q8_0, q4_0, q4_1; gguf means q8_0 and q4_0 (default: hf,gguf)",
+        help="hf, f32, f16, bf16, q8_0, q4_0, q4_1, int8, int4; gguf means q8_0 and q4_0 (default: hf,gguf)",
     )
     sub.add_argument("--out", type=Path, default=Path("export"), help="folder to write to (default: export)")
     sub.add_argument("--name", help="of the files (default: the folder's name)")
+    sub.add_argument(
+        "--calibrate",
+        metavar="TEXTS",
+        help="for int4 and int8: a corpus, file or folder of text on which rounding loses least",
+    )
     home(sub)
 
     sub = command("serve", models.serve, "Serve a model to OpenAI-compatible clients.")

@@ -133,7 +133,12 @@ def export(args: argparse.Namespace) -> None:
         print(f"note: {sentence}", file=sys.stderr, flush=True)
 
     kinds = tuple(args.to.split(","))
-    for path in export_model(spec, args.out, kinds=kinds, name=args.name, say=say):
+    texts = None
+    if args.calibrate:
+        from hornbook.data.readers import read_source
+
+        texts = [str(row["text"]) for row in read_source(args.calibrate, limit_bytes=2_000_000)]
+    for path in export_model(spec, args.out, kinds=kinds, name=args.name, calibration=texts, say=say):
         print(f"{path}  {human_bytes(size_bytes(path))}")
 
 

@@ -15,6 +15,7 @@ from hornbook.model.config import ModelConfig
 from hornbook.model.decoder import Decoder
 from hornbook.model.hf_phi3_small import group, ungroup
 from hornbook.model.hf_vision import is_spare, vision_modules, vision_tensors
+from hornbook.model.quantized_folder import is_quantized, load_quantized
 from hornbook.model.tensor_file import Entry, Planned, atomic_file, read_header, write_tensors
 
 SHARD_BYTES = 5_000_000_000
@@ -102,12 +103,16 @@ def load_checkpoint(
 ) -> Decoder:
     """Loads a Hugging Face folder of any family that `hf_config.ARCHITECTURES` names, in evaluation mode.
 
+    A folder that `hornbook export --to int4` wrote opens with its codes, on the CPU, in their own dtypes.
+
     dtype: of the parameters; None keeps the dtype of the files. Peak memory is the model and
     about one tensor. Raises HornbookError for a folder without config or weights, an unknown
     architecture, and, all listed at once, missing, extra and misshapen tensors or NaN in them.
     """
     folder = Path(folder)
     config = read_config(folder)
+    if is_quantized(folder):
+        return load_quantized(folder)
     entries = _entries(folder)
     pieces = tensor_map(config)
     _check(folder, config, entries, pieces)

@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +13,17 @@ from hornbook.errors import HornbookError
 from hornbook.lab.files import write_atomic, write_json
 from hornbook.model.decoder import Decoder
 from hornbook.model.gguf import Kind, departures, save_gguf
+from hornbook.model.quantize import Coded, quantize
+from hornbook.model.quantized import QuantLinear
+from hornbook.model.quantized_folder import save_quantized
 from hornbook.serve.card import Card, model_card
 
 if TYPE_CHECKING:
     import torch
 
 HF = "hf"
-KINDS = (HF, *(kind.lower() for kind in get_args(Kind)))
+CODED = get_args(Coded)
+KINDS = (HF, *(kind.lower() for kind in get_args(Kind)), *CODED)
 """What can be written. "gguf" stands for q8_0 and q4_0."""
 
 _GROUPS = {"gguf": ("q8_0", "q4_0")}
@@ -33,12 +37,14 @@ def export_model(
     kinds: Sequence[str] = (HF, "q8_0", "q4_0"),
     name: str | None = None,
     card: Card | None = None,
+    calibration: Sequence[str] | None = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> list[Path]:
     """Writes a model into the folder `out` and returns what was written, in the order of `kinds`.
 
-    "hf" becomes `out/hf` (weights in their own type, tokenizer, chat template, README.md); the other kinds
-    become `out/NAME-KIND.gguf` with tokenizer and chat template inside. Each appears whole or not at all.
+    "hf" becomes `out/hf` (weights in their own type, tokenizer, chat template, README.md); "int4" and "int8"
+    become folders of that name, which our engine opens; the other kinds become `out/NAME-KIND.gguf` with
+    tokenizer and chat template inside. Each appears whole or not at all.
 
     Args:
         folder: a checkpoint folder, a .gguf, or "smollm2".
@@ -46,6 +52,8 @@ def export_model(
         name: of the files and in their metadata; default the folder's name (of a folder called "model":
             hornbook and its millions of parameters).
         card: what README.md says besides the facts of the model.
+        calibration: texts for "int4" and "int8", whose rounding errors are then compensated where these texts
+            feel them (`hornbook.model.quantize`); None rounds to nearest.
         say: told what llama.cpp leaves out or computes otherwise than the model.
 
     Raises:
@@ -59,11 +67,15 @@ def export_model(
         out = Path(out)
         out.mkdir(parents=True, exist_ok=True)
         paths = {kind: place(out, label, kind) for kind in wanted}
-        ggufs = [f"../{path.name}" for kind, path in paths.items() if kind != HF]
+        ggufs = [f"../{path.name}" for kind, path in paths.items() if kind not in (HF, *CODED)]
         for kind, path in paths.items():
             if kind == HF:
                 readme = model_card(model.config, tokenizer, label, ggufs, card or Card())
                 write_folder(model, tokenizer, path, readme=readme)
+            elif kind in CODED:
+                ids = None if calibration is None else calibration_ids(tokenizer, calibration)
+                coded = quantize(model, cast(Coded, kind), calibration=ids, say=say)
+                write_folder(coded, tokenizer, path)
             else:
                 save_gguf(
                     model,
@@ -102,7 +114,20 @@ def parse_kinds(kinds: Sequence[str]) -> list[str]:
 
 def place(out: Path, name: str, kind: str) -> Path:
     """Where `kind` of the model `name` lies below `out`."""
-    return out / HF if kind == HF else out / f"{name}-{kind.upper()}.gguf"
+    return out / kind if kind in (HF, *CODED) else out / f"{name}-{kind.upper()}.gguf"
+
+
+def calibration_ids(
+    tokenizer: Tokenizer, texts: Iterable[str], *, rows: int = 64, time: int = 256
+) -> list[list[int]]:
+    """`rows` windows of `time` tokens of the texts, one behind the other; fewer where there is less."""
+    ids: list[int] = []
+    for text in texts:
+        ids += [*tokenizer.encode(text), tokenizer.end_of_text]
+        if len(ids) >= rows * time:
+            break
+    windows = [ids[begin : begin + time] for begin in range(0, min(len(ids), rows * time), time)]
+    return windows if len(windows) < 2 or len(windows[-1]) == time else windows[:-1]
 
 
 @contextmanager
@@ -170,7 +195,11 @@ def write_folder(
             write_atomic(making / "chat_template.jinja", tokenizer.chat_template)
         if readme is not None:
             write_atomic(making / "README.md", readme)
-        save_checkpoint(model, making, dtype=dtype)
+        head: object = model.lm_head
+        if isinstance(head, QuantLinear):
+            save_quantized(model, making)
+        else:
+            save_checkpoint(model, making, dtype=dtype)
         verify(making)
         if folder.exists():
             refuse_other(folder)
