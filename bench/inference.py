@@ -12,13 +12,13 @@ its own clock around whole calls of "read these prompts and draw so many tokens"
     16 streams   16 new / (T(16 x prompt, new + 1) - T(16 x prompt, 1))                    (--new-many 32)
     16 samples   16 new / T(16 samples of 1 x prompt, new), the prompt included
 
-For each case medians count; the fastest round stands beside them in the JSON. `share` of decoding is the
-bytes of weights a token reads times tokens a second, over the memory bandwidth, and of prompts and streams the
-operations of the weights a second, over the bf16 matrix product, both measured in the same run. Arms
-hornbook-*-torch do without the compiled kernels. Drafts are off: the tokens of random prompts repeat themselves
-more than people's do. --clock cpu counts the process's own CPU time. --peers names the interpreter that has
-onnxruntime-genai and openvino-genai; --onnx a folder its model builder wrote. The last line of the output is
-one JSON object.
+For each case medians count; the fastest round stands beside them in the JSON. `share` of decoding is
+the bytes of weights a token reads times tokens a second, over the memory bandwidth, and of prompts and
+streams the operations of the weights a second, over the bf16 matrix product, both measured in the same run.
+Arms hornbook-*-torch do without the compiled kernels. Drafts are off: the tokens of random prompts repeat
+themselves more than people's do. --clock cpu counts the process's own CPU time. --peers names the interpreter
+that has onnxruntime-genai and openvino-genai; --onnx a folder its model builder wrote. The last line of the
+output is one JSON object.
 """
 
 import argparse
@@ -389,10 +389,14 @@ def main() -> None:
             arms[arm] = (process, json.loads(process.stdout.readline()), [])
             print(f"{arm:20} ready after {arms[arm][1]['ready_seconds']:.1f} s", flush=True)
         for round_number in range(given.rounds):
-            for process, _, seconds in arms.values():
+            for arm, (process, _, seconds) in arms.items():
                 process.stdin.write(f"{round_number}\n")
                 process.stdin.flush()
                 seconds.append(json.loads(process.stdout.readline()))
+                print(
+                    f"  round {round_number + 1}, {arm}: {sum(t for t, _ in seconds[-1].values()):.1f} s",
+                    flush=True,
+                )
         results = {}
         for arm, (process, facts, seconds) in arms.items():
             process.stdin.close()
