@@ -71,7 +71,7 @@ def _estimate(*, model: Artifact | Path, target: int, rows: int, **other: Any) -
     from hornbook.model.hf import read_config
     from hornbook.train.throughput import expected_tokens_per_second
 
-    folder = _folder(model)
+    folder = checkpoint_folder(model)
     if not (folder / "config.json").is_file():
         return Estimate(seconds=600, memory_bytes=2e9, disk_bytes=2e8)
     config = read_config(folder)
@@ -127,7 +127,7 @@ def extend_context(
 
     if fine_tuning is not None and training is None:
         raise HornbookError("fine_tuning needs a token file to train on: give training.")
-    source = _folder(model)
+    source = checkpoint_folder(model)
     decoder = load_checkpoint(source, dtype=torch.float32)
     original = original_length(decoder.config)
     held_out = token_file(validation)
@@ -183,8 +183,10 @@ def extend_context(
     }
 
 
-def _folder(where: Artifact | Path) -> Path:
-    return where.path if isinstance(where, Artifact) else where
+def checkpoint_folder(where: Artifact | Path) -> Path:
+    """The checkpoint an input names: a folder, or an artifact that is one or holds it as `model`."""
+    folder = where.path if isinstance(where, Artifact) else where
+    return folder if (folder / "config.json").is_file() else folder / "model"
 
 
 def _copy_companions(source: Path, folder: Path) -> None:

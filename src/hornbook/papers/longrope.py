@@ -1,0 +1,295 @@
+"""LongRoPE (Ding, Zhang, Zhang, Xu, Shang, Xu, Yang, Yang 2024): reading far beyond the trained context.
+
+Rotary angles are rescaled by a factor of its own for each pair of dimensions, found by an evolutionary search
+on the perplexity of long rows; then the model is tuned a little under these factors, and a second list is
+found for rows of the old length. By itself this recipe raises small readers on a task that only positions
+solve; `--model` and `--texts` extend a checkpoint of yours instead.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from hornbook.data.steps import as_source, gather, split, tokenize
+from hornbook.errors import HornbookError
+from hornbook.lab.claim import Claim
+from hornbook.lab.run import Run
+from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.step import Artifact
+from hornbook.model.config import ModelConfig
+from hornbook.train.longrope import SearchSettings
+from hornbook.train.longrope_extend import fine_tuning_settings
+from hornbook.train.longrope_step import FineTuning, extend_context
+from hornbook.train.longrope_task import (
+    Echo,
+    compare_factors,
+    raise_reader,
+    search_with_start_tokens,
+    write_echo,
+)
+from hornbook.train.schedule import Schedule
+from hornbook.train.settings import OptimizerSettings, TrainSettings
+
+TITLE = "Contexts extended by searched rotary factors"
+PAPER = "Ding et al. 2024, arXiv 2402.13753"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What this recipe can be told."""
+
+    model: str = ""
+    """A checkpoint folder to extend (phi3- or llama-shaped); empty: small readers are raised."""
+    texts: str = ""
+    """With `model`: long texts, as a file, a folder, `python` or hub:NAME."""
+    extension: int = 8
+    """How many times longer than its own context the model shall read."""
+    search: SearchSettings = field(default_factory=SearchSettings)
+    rows: int = 5
+    """Validation rows that decide between factors."""
+    test_rows: int = 16
+    """Rows the claims are measured on."""
+    tuning_steps: int = 60
+    tuning_rows: int = 4
+    tuning_rate: float = 3e-3
+    """Learning rate; the paper's 2e-5 is for models of billions."""
+    across_documents: bool = False
+    """Cut the texts as one stretch where documents of the target length are lacking."""
+    original: int = 64
+    """Context of the small readers, in tokens."""
+    hidden_size: int = 32
+    reading_steps: int = 250
+    seeds: int = 3
+
+
+SCALES = {
+    "smoke": Settings(
+        extension=4,
+        search=SearchSettings(population=8, parents=4, mutations=3, crossovers=3, iterations=2),
+        rows=2,
+        test_rows=2,
+        tuning_steps=3,
+        reading_steps=20,
+        seeds=1,
+    ),
+    "quick": Settings(),
+    "gpu": Settings(original=512, hidden_size=256, reading_steps=4000, tuning_steps=400, seeds=5),
+}
+
+_PLAIN: dict[str, Any] = {"precision": "fp32", "compile": "off", "processes": 1}
+
+
+def recipe(run: Run, settings: Settings) -> None:
+    """One extension a seed (or one of the user's model), then the claims on rows no search has seen."""
+    if bool(settings.model) != bool(settings.texts):
+        raise HornbookError("To extend a model of yours give both: --model FOLDER and --texts SOURCE.")
+    extended, measured = [], []
+    for seed in range(1 if settings.model else settings.seeds):
+        one = _own(run, settings) if settings.model else _small(run, settings, seed)
+        extended.append(one[0])
+        measured.append(one[1].facts)
+    if settings.model:
+        run.output(model=extended[0] / "model")
+    _report(run, settings, extended, measured)
+    _claims(run, settings, measured, judged=len(measured) > 1)
+
+
+def _small(run: Run, s: Settings, seed: int) -> tuple[Artifact, Artifact]:
+    """A reader raised on short echoes, extended, and compared."""
+    task, target = Echo(), s.original * s.extension
+    model = ModelConfig(
+        vocab_size=task.vocabulary,
+        hidden_size=s.hidden_size,
+        layers=1,
+        heads=1,
+        intermediate_size=2 * s.hidden_size,
+        max_position=s.original,
+        tied_embeddings=True,
+    )
+    teach = TrainSettings(
+        optimizer=OptimizerSettings(learning_rate=1e-2),
+        schedule=Schedule(kind="cosine", warmup=0.05),
+        **_PLAIN,
+    )
+    files = {
+        name: run.step(write_echo, task=task, documents=documents, length=length + 1, seed=10 * seed + place)
+        for place, (name, documents, length) in enumerate(
+            (
+                ("short", 16 * s.reading_steps, s.original),
+                ("training", s.tuning_rows * s.tuning_steps, target),
+                ("validation", s.rows, target),
+                ("test", s.test_rows, target),
+            )
+        )
+    }
+    reader = run.step(
+        raise_reader,
+        model=model,
+        tokens=files["short"],
+        steps=s.reading_steps,
+        rows=16,
+        settings=teach,
+        seed=seed,
+    )
+    return _extend(run, s, reader / "model", target, files, seed)
+
+
+def _own(run: Run, s: Settings) -> tuple[Artifact, Artifact]:
+    """The user's checkpoint, extended on the user's texts."""
+    from hornbook.model.hf import read_config
+    from hornbook.train.longrope_search import original_length
+
+    model = Path(s.model).expanduser()
+    target = original_length(read_config(model)) * s.extension
+    corpus = run.step(gather, source=as_source(s.texts))
+    parts = run.step(split, corpus=corpus, share=0.2)
+    held_out = run.step(split, corpus=parts / "validation", share=0.5)
+    sides = {
+        "training": parts / "train",
+        "validation": held_out / "train",
+        "test": held_out / "validation",
+    }
+    files = {name: run.step(tokenize, corpus=side, tokenizer=model) for name, side in sides.items()}
+    return _extend(run, s, model, target, files, seed=0)
+
+
+def _extend(
+    run: Run, s: Settings, model: Path, target: int, files: dict[str, Artifact], seed: int
+) -> tuple[Artifact, Artifact]:
+    search = replace(s.search, seed=s.search.seed + seed)
+    where: dict[str, Any] = {"target": target, "across_documents": s.across_documents}
+    tuning = FineTuning(
+        steps=s.tuning_steps,
+        rows=s.tuning_rows,
+        settings=replace(fine_tuning_settings(learning_rate=s.tuning_rate), **_PLAIN)
+        if not s.model
+        else fine_tuning_settings(learning_rate=s.tuning_rate),
+    )
+    extended = run.step(
+        extend_context,
+        model=model,
+        validation=files["validation"],
+        training=files["training"],
+        search_settings=search,
+        fine_tuning=tuning if s.tuning_steps else None,
+        rows=s.rows,
+        seed=seed,
+        **where,
+    )
+    start = run.step(
+        search_with_start_tokens,
+        model=model,
+        validation=files["validation"],
+        rows=s.rows,
+        search_settings=search,
+        **where,
+    )
+    compared = run.step(
+        compare_factors,
+        model=model,
+        extended=extended / "model",
+        test=files["test"],
+        rows=s.test_rows,
+        with_start=start.facts,
+        **where,
+    )
+    return extended, compared
+
+
+def _report(run: Run, s: Settings, extended: list[Artifact], measured: list[Any]) -> None:
+    run.report.title = TITLE
+    section = run.report.section(
+        "Loss on rows that no search saw",
+        f"{s.extension} times the trained context; nats a token, mean over {len(measured)} seed(s).",
+    )
+    section.table(
+        ["length", "factors", "loss"],
+        [
+            [length, name, round(_mean([facts[length][name] for facts in measured]), 4)]
+            for length in ("long", "short")
+            for name in measured[0][length]
+        ],
+    )
+    section.table(
+        ["seed", "long factors", "short factors"],
+        [
+            [
+                number,
+                *(", ".join(f"{f:.2f}" for f in one.facts[f"{part}_factor"]) for part in ("long", "short")),
+            ]
+            for number, one in enumerate(extended)
+        ],
+    )
+
+
+def _claims(run: Run, s: Settings, measured: list[Any], *, judged: bool) -> None:
+    def compare(name: str, sentence: str, length: str, worse: str, better: str) -> None:
+        gains = [facts[length][worse] - facts[length][better] for facts in measured]
+        interval = student_t_interval(gains) if judged else None
+        run.claim(
+            Claim(
+                id=name,
+                sentence=sentence,
+                measured=_mean(gains),
+                interval=None if interval is None else (interval.low, interval.high),
+                unit="nats a token",
+                rule="the 95 % interval over seeds lies above 0",
+                holds=None if interval is None else interval.low > 0,
+                noise=interval is not None and interval.low <= 0 <= interval.high,
+                why="" if judged else "One model has no interval; the claim is shown, not judged.",
+            )
+        )
+
+    compare(
+        "unscaled-fails",
+        "Beyond its context a model without rescaling reads worse than with the factors found.",
+        "long",
+        "unscaled",
+        "found",
+    )
+    for rival, words in (
+        ("interpolation", "position interpolation"),
+        ("ntk", "NTK scaling"),
+        ("yarn", "YaRN"),
+    ):
+        compare(
+            f"beats-{rival}", f"Factors found by search read better than {words}.", "long", rival, "found"
+        )
+    shares = [
+        (facts["long"]["found"] - facts["long"]["original length"])
+        / (facts["long"]["unscaled"] - facts["long"]["original length"])
+        for facts in measured
+    ]
+    interval = student_t_interval(shares) if judged else None
+    run.claim(
+        Claim(
+            id="reads-on-without-tuning",
+            sentence=f"{s.extension} times the context is read without any training (the paper: up to 8).",
+            measured=_mean(shares),
+            interval=None if interval is None else (interval.low, interval.high),
+            unit="share of the unscaled model's loss of reading that is left",
+            rule="the 95 % interval over seeds lies below 0.1",
+            holds=None if interval is None else interval.high < 0.1,
+            noise=False,
+            why="" if judged else "One model has no interval; the claim is shown, not judged.",
+        )
+    )
+    compare(
+        "start-tokens-help",
+        "Leaving the first positions unscaled reads better than scaling all.",
+        "long",
+        "found",
+        "start tokens",
+    )
+    compare("tuning-helps", "Tuning under the factors reads better still.", "long", "found", "tuned")
+    compare(
+        "short-rows-recovered",
+        "A list of their own wins back what the extension cost rows of the old length.",
+        "short",
+        "ones",
+        "found",
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)

@@ -1,0 +1,187 @@
+"""A task that only positions solve, and the comparison of rescale factors on rows no search has seen.
+
+In the echo task a token is that of `distance` places before (or, now and then, a random one), so a model that
+cannot tell positions apart reads no better than chance, and a small one learns it in seconds.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hornbook.data.tokens import TokenWriter
+from hornbook.lab.step import Artifact, StepContext, step
+from hornbook.model.config import ModelConfig
+from hornbook.train.longrope import START_TOKENS, Candidate, SearchSettings, Space, seeds
+from hornbook.train.longrope_search import (
+    LongRopeSettings,
+    LongRows,
+    extended_config,
+    original_length,
+    perplexity,
+    search,
+    under,
+)
+from hornbook.train.longrope_step import checkpoint_folder, long_rows
+from hornbook.train.pretrain import PhasePlan, raise_model, token_file
+from hornbook.train.settings import TrainSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Echo:
+    """distance: places back. vocabulary: tokens there are. noise: share of tokens that are random instead."""
+
+    distance: int = 12
+    vocabulary: int = 16
+    noise: float = 0.1
+
+    def rows(self, count: int, length: int, seed: object) -> NDArray[np.int64]:
+        """(count, length) ids, a pure function of the arguments."""
+        random = np.random.default_rng(seed)  # type: ignore[arg-type]
+        tokens: NDArray[np.int64] = random.integers(0, self.vocabulary, (count, length))
+        for t in range(self.distance, length):
+            kept = random.random(count) >= self.noise
+            tokens[:, t] = np.where(kept, tokens[:, t - self.distance], tokens[:, t])
+        return tokens
+
+
+@step(version="1", makes="tokens")
+def write_echo(ctx: StepContext, *, task: Echo, documents: int, length: int, seed: int) -> dict[str, Any]:
+    """A token file of the echo task: documents of `length` tokens."""
+    with TokenWriter(ctx.folder, task.vocabulary) as writer:
+        for row in task.rows(documents, length, [seed, length]):
+            writer.write(row)
+    return {"documents": documents, "tokens": documents * length}
+
+
+@step(version="1", makes="checkpoint")
+def raise_reader(
+    ctx: StepContext,
+    *,
+    model: ModelConfig,
+    tokens: Artifact | Path,
+    steps: int,
+    rows: int,
+    settings: TrainSettings,
+    seed: int,
+) -> dict[str, Any]:
+    """A model raised on rows of its own context from a token file alone; `artifact / "model"`."""
+    time = model.max_position
+    phase = PhasePlan(name="read", mixture={"rows": 1.0}, tokens=steps * rows * time, rows=rows, time=time)
+    result = raise_model(
+        ctx.folder / "model",
+        model=model,
+        tokens={"rows": tokens},
+        phases=[phase],
+        settings=settings,
+        tokenizer=ctx.folder,  # none is looked for without validation
+        validation={},
+        seed=seed,
+        progress=ctx.progress(phase.tokens, "tokens", "reading"),
+        log=ctx.log,
+        say=ctx.say,
+    )
+    return {"loss": result.loss, "parameters": model.parameters()}
+
+
+@step(version="1", makes="factors")
+def search_with_start_tokens(
+    ctx: StepContext,
+    *,
+    model: Artifact | Path,
+    target: int,
+    validation: Artifact | Path,
+    rows: int,
+    search_settings: SearchSettings,
+    across_documents: bool = False,
+) -> dict[str, Any]:
+    """The search with first positions that may stay unscaled (section 3.2's n-hat), which no file can hold.
+
+    Facts: factors, start_tokens, perplexity of the validation rows.
+    """
+    import torch
+
+    from hornbook.model.hf import load_checkpoint
+
+    decoder = load_checkpoint(checkpoint_folder(model), dtype=torch.float32)
+    found = search(
+        decoder,
+        long_rows(token_file(validation), target, rows, across_documents=across_documents),
+        LongRopeSettings(search=search_settings, target=target, start_tokens=START_TOKENS),
+        ctx.folder / "search",
+        progress=ctx.progress(search_settings.evaluations, "candidates", "factors and start"),
+        say=ctx.say,
+    )
+    return {
+        "factors": list(found.best.factors),
+        "start_tokens": found.best.start_tokens,
+        "perplexity": found.best_perplexity,
+    }
+
+
+@step(version="1", makes="comparison")
+def compare_factors(
+    ctx: StepContext,
+    *,
+    model: Artifact | Path,
+    extended: Artifact | Path,
+    target: int,
+    test: Artifact | Path,
+    rows: int,
+    with_start: Mapping[str, Any] | None = None,
+    across_documents: bool = False,
+) -> dict[str, Any]:
+    """Mean loss (nats a token) on rows that no search saw, `rows` of the target and of the original length.
+
+    Args:
+        model: the checkpoint before its extension; `extended`: after it.
+        with_start: what `search_with_start_tokens` found, or None.
+
+    Facts: long: {original length, unscaled, interpolation, ntk, yarn, found, tuned, start tokens}; the first
+    is the untouched model on rows of its own length, tuned the extended checkpoint, the others its weights
+    before tuning. short: {before, ones, found}: the untouched model, the extended one without and with its
+    short factors.
+    """
+    import torch
+
+    from hornbook.model.hf import load_checkpoint
+
+    before = load_checkpoint(checkpoint_folder(model), dtype=torch.float32)
+    after = load_checkpoint(checkpoint_folder(extended), dtype=torch.float32)
+    config, rope = before.config, after.config.long_rope
+    assert rope is not None
+    original = original_length(config)
+    file = token_file(test)
+    far = long_rows(file, target, rows, across_documents=across_documents)
+    near = long_rows(file, original, rows, across_documents=across_documents)
+    space = Space(pairs=config.rotary_dim // 2, scale=target / original)
+
+    def loss(decoder: Any, under_config: ModelConfig, data: LongRows) -> float:
+        with under(decoder, under_config):
+            return math.log(perplexity(decoder, data, rows_at_once=8))
+
+    long = {
+        "original length": loss(before, config, near),
+        "unscaled": loss(before, replace(config, max_position=target, long_rope=None), far),
+        **{
+            name: loss(before, extended_config(config, candidate, target=target), far)
+            for name, candidate in seeds(space, config, original).items()
+        },
+        "found": loss(before, replace(after.config, long_rope=rope), far),
+        "tuned": loss(after, after.config, far),
+    }
+    if with_start is not None:
+        steps = tuple(round((factor - 1.0) * 100) for factor in with_start["factors"])
+        candidate = Candidate(steps, with_start["start_tokens"])
+        long["start tokens"] = loss(before, extended_config(config, candidate, target=target), far)
+    ones = replace(rope, short_factor=(1.0,) * len(rope.short_factor))
+    short = {
+        "before": loss(before, config, near),
+        "ones": loss(after, replace(after.config, long_rope=ones), near),
+        "found": loss(after, after.config, near),
+    }
+    return {"long": long, "short": short}
