@@ -1,5 +1,7 @@
 """Logits, loss and gradients of every family held against `transformers` on small random models."""
 
+import json
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -75,10 +77,10 @@ CONFIGS = {
 TIME = 24
 
 
-def reference(name, seed=0):
+def reference(name, seed=0, config=None):
     """A random `transformers` model whose norms and biases are not the identity."""
     torch.manual_seed(seed)
-    model = AutoModelForCausalLM.from_config(CONFIGS[name](), attn_implementation="eager").float()
+    model = AutoModelForCausalLM.from_config(config or CONFIGS[name](), attn_implementation="eager").float()
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             if "norm" in key or key.endswith("bias"):
@@ -149,3 +151,27 @@ def test_saved_folder_loads_in_transformers(pair, tmp_path):
     tokens = torch.randint(3, 97, (2, TIME))
     theirs.eval()
     assert torch.equal(again(tokens).logits, theirs(tokens).logits)
+
+
+def test_phimoe_reads_beyond_its_original_length_by_its_long_factors(tmp_path):
+    """transformers 5 always takes the short list, so it is given the long one there."""
+    long = [1.5 + 0.7 * i for i in range(4)]
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 1e4,
+        "short_mscale": 1.25,
+        "long_mscale": 1.25,
+        "short_factor": long,
+        "long_factor": long,
+        "original_max_position_embeddings": 16,
+    }
+    theirs = reference("phimoe", config=phimoe(rope_parameters=rope, max_position_embeddings=128))
+    theirs.eval().save_pretrained(tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    values["rope_parameters"]["short_factor"] = [1.0] * 4
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    ours = load_checkpoint(tmp_path)
+    tokens = torch.randint(3, 97, (2, TIME))
+    with torch.no_grad():
+        assert relative(ours.logits(ours(tokens)), theirs(tokens).logits) < 1e-5
+        assert relative(ours.logits(ours(tokens[:, :16])), theirs(tokens[:, :16]).logits) > 1e-3

@@ -27,6 +27,16 @@ CONFIGS = {
         head_bias=True,
         rotary_fraction=0.5,
     ),
+    "phimoe": ModelConfig(
+        **BASE,
+        family="phimoe",
+        kv_heads=2,
+        norm="layernorm",
+        attention_bias=True,
+        head_bias=True,
+        experts=3,
+        router_jitter=0.5,
+    ),
     "mup": ModelConfig(
         **BASE,
         activation="gegelu",

@@ -61,6 +61,25 @@ def test_round_trip_is_byte_equal(tmp_path, dtype, family, tied):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
+@pytest.mark.parametrize("name", ["phi", "phimoe"])
+def test_families_with_biases_and_experts_round_trip_too(tmp_path, name):
+    changes = {"family": name, "norm": "layernorm", "attention_bias": True, "head_bias": True}
+    if name == "phi":
+        changes |= {"block": "parallel", "activation": "gelu_new", "mlp_bias": True, "rotary_fraction": 0.5}
+    else:
+        changes |= {"experts": 4, "input_jitter": 0.01}
+    config = ModelConfig(**(CONFIG.to_dict() | {"multipliers": Multipliers()} | changes))
+    model = Decoder(config).to(torch.bfloat16)
+    save_checkpoint(model, tmp_path / "a")
+    again = load_checkpoint(tmp_path / "a")
+    assert again.config == config
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
+    save_checkpoint(again, tmp_path / "b", shard_bytes=20_000)
+    save_checkpoint(load_checkpoint(tmp_path / "b"), tmp_path / "c")
+    for file in ("model.safetensors", "config.json", "generation_config.json"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "c" / file).read_bytes()
+
+
 def test_written_file_is_read_by_the_safetensors_package(folder):
     tensors = load_file(folder / "model.safetensors")
     model = load_checkpoint(folder)

@@ -20,6 +20,19 @@ def test_golden_values_in_evaluation(scores, experts, gates):
     assert got[0].tolist() == pytest.approx(gates, abs=1e-12)
 
 
+@pytest.mark.parametrize("jitter", [0.01, 0.2])
+def test_routing_in_evaluation_is_that_of_transformers(jitter):
+    """Experts equal and gates equal to the last bit but one, near ties and negative scores included."""
+    from transformers.models.phimoe.modeling_phimoe import sparsemixer
+
+    torch.manual_seed(3)
+    scores = torch.cat([torch.randn(2000, 16), 1 + 0.05 * torch.randn(2000, 16), -1 - torch.rand(500, 16)])
+    gates, chosen = sparse_mixer(scores, jitter=jitter, training=False)
+    expected, experts = sparsemixer(scores, jitter_eps=jitter, training=False)
+    assert torch.equal(chosen, experts)
+    torch.testing.assert_close(gates, expected, rtol=2e-7, atol=0)
+
+
 def test_training_samples_survivors_and_shrinks_only_runners_up():
     torch.manual_seed(0)
     scores = torch.tensor([[2.00, 1.97, 1.95, -0.5]], dtype=torch.float64).expand(20_000, -1)

@@ -87,7 +87,9 @@ class SparseMLP(nn.Module):
         if self.training and self.input_jitter:
             x = x * torch.empty_like(x).uniform_(1.0 - self.input_jitter, 1.0 + self.input_jitter)
         flat = x.reshape(-1, x.shape[-1])
-        gates, chosen = sparse_mixer(self.router(flat).float(), jitter=self.jitter, training=self.training)
+        scores = self.router(flat)
+        scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+        gates, chosen = sparse_mixer(scores, jitter=self.jitter, training=self.training)
         gate_up = self.gate_up_proj.weight.view(self.experts, -1, flat.shape[-1])
         down = self.down_proj.weight.view(self.experts, flat.shape[-1], -1)
         out = torch.zeros_like(flat)

@@ -72,7 +72,9 @@ SCALES = {
         reading_steps=20,
         seeds=1,
     ),
-    "quick": Settings(),
+    "quick": Settings(
+        search=SearchSettings(population=48, parents=16, mutations=12, crossovers=12, iterations=20), rows=4
+    ),
     "gpu": Settings(original=512, hidden_size=256, reading_steps=4000, tuning_steps=400, seeds=5),
 }
 

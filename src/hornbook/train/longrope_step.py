@@ -135,7 +135,10 @@ def extend_context(
     near = long_rows(held_out, original, rows, across_documents=across_documents)
     # Unscaled first positions cannot be saved, so they are not searched.
     settings = LongRopeSettings(
-        search=search_settings or SearchSettings(seed=seed), target=target, start_tokens=(0,)
+        search=search_settings or SearchSettings(seed=seed),
+        target=target,
+        start_tokens=(0,),
+        rows_at_once=rows_at_once(target),
     )
     short: dict[str, float] = {"before": perplexity(decoder.eval(), near)}
     evaluations = settings.search.evaluations
@@ -181,6 +184,11 @@ def extend_context(
         "short_factor": list(rope.short_factor),
         "perplexity": {"long": long, "short": short},
     }
+
+
+def rows_at_once(time: int) -> int:
+    """How many rows of `time` tokens go through a model together: long ones alone, for the sake of memory."""
+    return max(1, 8192 // time)
 
 
 def checkpoint_folder(where: Artifact | Path) -> Path:

@@ -26,7 +26,7 @@ from hornbook.train.longrope_search import (
     search,
     under,
 )
-from hornbook.train.longrope_step import checkpoint_folder, long_rows
+from hornbook.train.longrope_step import checkpoint_folder, long_rows, rows_at_once
 from hornbook.train.pretrain import PhasePlan, raise_model, token_file
 from hornbook.train.settings import TrainSettings
 
@@ -111,7 +111,12 @@ def search_with_start_tokens(
     found = search(
         decoder,
         long_rows(token_file(validation), target, rows, across_documents=across_documents),
-        LongRopeSettings(search=search_settings, target=target, start_tokens=START_TOKENS),
+        LongRopeSettings(
+            search=search_settings,
+            target=target,
+            start_tokens=START_TOKENS,
+            rows_at_once=rows_at_once(target),
+        ),
         ctx.folder / "search",
         progress=ctx.progress(search_settings.evaluations, "candidates", "factors and start"),
         say=ctx.say,
@@ -162,7 +167,7 @@ def compare_factors(
 
     def loss(decoder: Any, under_config: ModelConfig, data: LongRows) -> float:
         with under(decoder, under_config):
-            return math.log(perplexity(decoder, data, rows_at_once=8))
+            return math.log(perplexity(decoder, data, rows_at_once=rows_at_once(target)))
 
     long = {
         "original length": loss(before, config, near),
