@@ -57,8 +57,9 @@ class Settings:
     """Cut the texts as one stretch where documents of the target length are lacking."""
     original: int = 64
     """Context of the small readers, in tokens."""
-    hidden_size: int = 32
-    reading_steps: int = 250
+    hidden_size: int = 64
+    """Of the small readers; heads of 32."""
+    reading_steps: int = 600
     seeds: int = 3
 
 
@@ -103,13 +104,13 @@ def _small(run: Run, s: Settings, seed: int) -> tuple[Artifact, Artifact]:
         vocab_size=task.vocabulary,
         hidden_size=s.hidden_size,
         layers=1,
-        heads=1,
+        heads=s.hidden_size // 32,
         intermediate_size=2 * s.hidden_size,
         max_position=s.original,
         tied_embeddings=True,
     )
     teach = TrainSettings(
-        optimizer=OptimizerSettings(learning_rate=1e-2),
+        optimizer=OptimizerSettings(learning_rate=5e-3, weight_decay=0.0),
         schedule=Schedule(kind="cosine", warmup=0.05),
         **_PLAIN,
     )

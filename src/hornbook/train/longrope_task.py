@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hornbook.data.packing import IGNORE
 from hornbook.data.tokens import TokenWriter
 from hornbook.lab.step import Artifact, StepContext, step
 from hornbook.model.config import ModelConfig
@@ -142,6 +143,9 @@ def compare_factors(
 ) -> dict[str, Any]:
     """Mean loss (nats a token) on rows that no search saw, `rows` of the target and of the original length.
 
+    The first quarter of the original length is not scored: there a row has said little yet, in short rows
+    longer than in long ones.
+
     Args:
         model: the checkpoint before its extension; `extended`: after it.
         with_start: what `search_with_start_tokens` found, or None.
@@ -161,8 +165,10 @@ def compare_factors(
     assert rope is not None
     original = original_length(config)
     file = token_file(test)
-    far = long_rows(file, target, rows, across_documents=across_documents)
-    near = long_rows(file, original, rows, across_documents=across_documents)
+    far, near = (
+        _scored_from(long_rows(file, time, rows, across_documents=across_documents), original // 4)
+        for time in (target, original)
+    )
     space = Space(pairs=config.rotary_dim // 2, scale=target / original)
 
     def loss(decoder: Any, under_config: ModelConfig, data: LongRows) -> float:
@@ -190,3 +196,10 @@ def compare_factors(
         "found": loss(after, after.config, near),
     }
     return {"long": long, "short": short}
+
+
+def _scored_from(rows: LongRows, start: int) -> LongRows:
+    """The same rows with nothing scored before position `start`."""
+    targets = rows.targets.copy()
+    targets[:, :start] = IGNORE
+    return LongRows(rows.inputs, targets)
