@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +61,7 @@ CONFIG = ModelConfig(
     max_position=ORIGINAL,
     tied_embeddings=True,
 )
-WHOLE = SearchSettings(population=48, parents=12, mutations=16, crossovers=16, iterations=24)
+WHOLE = SearchSettings(population=32, parents=8, mutations=10, crossovers=10, iterations=16)
 SMALL = SearchSettings(population=16, parents=8, mutations=6, crossovers=6, iterations=8)
 
 
@@ -420,33 +419,29 @@ def test_the_step_makes_a_checkpoint_that_transformers_reads_alike_and_survives_
 
 # ---------------------------------------------------------------------- resume and refusals
 
-PROGRAM = """
-import sys, numpy as np, torch
-from pathlib import Path
-torch.set_num_threads(1)
-from hornbook.model.config import ModelConfig
-from hornbook.model.decoder import Decoder
-from hornbook.lab.progress import NullProgress
-from hornbook.train.longrope import SearchSettings
-from hornbook.train.longrope_search import LongRopeSettings, LongRows, search
-torch.manual_seed(3)
-model = Decoder(ModelConfig(vocab_size=16, hidden_size=32, layers=1, heads=1, intermediate_size=32,
-                            max_position=16))
-rows = LongRows.from_tokens(np.random.default_rng(0).integers(0, 16, (2, 65)))
-settings = LongRopeSettings(search=SearchSettings(population=12, parents=6, mutations=5, crossovers=5,
-                                                  iterations=6, seed=4))
-search(model, rows, settings, Path(sys.argv[1]), progress=NullProgress(), say=print)
-"""
+
+def small_search(folder: Path) -> list[str]:
+    """A search of a second, the same in every process; what it said."""
+    torch.set_num_threads(1)
+    torch.manual_seed(3)
+    model = Decoder(
+        ModelConfig(vocab_size=16, hidden_size=32, layers=1, heads=1, intermediate_size=32, max_position=16)
+    )
+    rows = LongRows.from_tokens(np.random.default_rng(0).integers(0, 16, (2, 65)))
+    evolution = SearchSettings(population=12, parents=6, mutations=5, crossovers=5, iterations=6, seed=4)
+    said: list[str] = []
+    settings = LongRopeSettings(search=evolution)
+    search(model, rows, settings, folder, progress=NullProgress(), say=said.append)
+    return said
 
 
 def test_a_killed_search_goes_on_and_ends_like_one_that_was_not(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(PROGRAM))
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run([sys.executable, str(program), str(whole)], check=True, timeout=100)
+    small_search(whole)
     lines = (whole / "evaluated.jsonl").read_text().splitlines(keepends=True)
     # Killed in the middle of a line: what a power cut leaves.
-    process = subprocess.Popen([sys.executable, str(program), str(broken)])
+    program = f"import pathlib, test_longrope; test_longrope.small_search(pathlib.Path({str(broken)!r}))"
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=Path(__file__).parent)
     kept = broken / "evaluated.jsonl"
     try:
         while not kept.exists() or kept.stat().st_size < 300:
@@ -458,10 +453,7 @@ def test_a_killed_search_goes_on_and_ends_like_one_that_was_not(tmp_path: Path) 
     kept.write_text(text[: len(text) - 7])
     already = text[: len(text) - 7].count("\n")
     assert 0 < already < len(lines)
-    said = subprocess.run(
-        [sys.executable, str(program), str(broken)], check=True, timeout=100, capture_output=True, text=True
-    ).stdout
-    assert f"{already} candidates are evaluated already" in said
+    assert f"{already} candidates are evaluated already" in " ".join(small_search(broken))
     assert kept.read_text().splitlines(keepends=True) == lines
     assert (broken / "found.json").read_text() == (whole / "found.json").read_text()
 

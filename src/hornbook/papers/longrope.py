@@ -2,31 +2,25 @@
 
 Rotary angles are rescaled by a factor of its own for each pair of dimensions, found by an evolutionary search
 on the perplexity of long rows; then the model is tuned a little under these factors, and a second list is
-found for rows of the old length. By itself this recipe raises small readers on a task that only positions
-solve; `--model` and `--texts` extend a checkpoint of yours instead.
+found for rows of the old length. By itself this recipe raises small readers of short rows; `--model` extends a
+checkpoint of yours instead.
 """
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hornbook.data.steps import as_source, gather, split, tokenize
-from hornbook.errors import HornbookError
+from hornbook.data.steps import as_source, gather, split, tokenize, train_tokenizer
 from hornbook.lab.claim import Claim
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
 from hornbook.lab.step import Artifact
 from hornbook.model.config import ModelConfig
 from hornbook.train.longrope import SearchSettings
+from hornbook.train.longrope_compare import compare_factors, search_with_start_tokens
 from hornbook.train.longrope_extend import fine_tuning_settings
 from hornbook.train.longrope_step import FineTuning, extend_context
-from hornbook.train.longrope_task import (
-    Echo,
-    compare_factors,
-    raise_reader,
-    search_with_start_tokens,
-    write_echo,
-)
+from hornbook.train.pretrain import PhasePlan, pretrain
 from hornbook.train.schedule import Schedule
 from hornbook.train.settings import OptimizerSettings, TrainSettings
 
@@ -40,8 +34,10 @@ class Settings:
 
     model: str = ""
     """A checkpoint folder to extend (phi3- or llama-shaped); empty: small readers are raised."""
-    texts: str = ""
-    """With `model`: long texts, as a file, a folder, `python` or hub:NAME."""
+    texts: str = "python"
+    """Long texts: `python` (this installation), a file or folder, or hub:NAME."""
+    limit_bytes: int = 3_000_000
+    """Read at most this much text, in bytes."""
     extension: int = 8
     """How many times longer than its own context the model shall read."""
     search: SearchSettings = field(default_factory=SearchSettings)
@@ -58,9 +54,12 @@ class Settings:
     original: int = 64
     """Context of the small readers, in tokens."""
     hidden_size: int = 64
-    """Of the small readers; heads of 32."""
+    """Of the small readers; heads of 32, two layers."""
+    vocab_size: int = 512
     reading_steps: int = 600
+    """Of 32 rows."""
     seeds: int = 3
+    """Small readers that are raised and extended."""
 
 
 SCALES = {
@@ -70,13 +69,22 @@ SCALES = {
         rows=2,
         test_rows=2,
         tuning_steps=3,
+        limit_bytes=400_000,
         reading_steps=20,
         seeds=1,
     ),
     "quick": Settings(
         search=SearchSettings(population=48, parents=16, mutations=12, crossovers=12, iterations=20), rows=4
     ),
-    "gpu": Settings(original=512, hidden_size=256, reading_steps=4000, tuning_steps=400, seeds=5),
+    "gpu": Settings(
+        original=512,
+        hidden_size=256,
+        vocab_size=4096,
+        limit_bytes=200_000_000,
+        reading_steps=8000,
+        tuning_steps=400,
+        seeds=5,
+    ),
 }
 
 _PLAIN: dict[str, Any] = {"precision": "fp32", "compile": "off", "processes": 1}
@@ -84,83 +92,76 @@ _PLAIN: dict[str, Any] = {"precision": "fp32", "compile": "off", "processes": 1}
 
 def recipe(run: Run, settings: Settings) -> None:
     """One extension a seed (or one of the user's model), then the claims on rows no search has seen."""
-    if bool(settings.model) != bool(settings.texts):
-        raise HornbookError("To extend a model of yours give both: --model FOLDER and --texts SOURCE.")
+    s = settings
+    corpus = run.step(gather, source=as_source(s.texts), limit_bytes=s.limit_bytes)
+    parts = run.step(split, corpus=corpus, share=0.2)
+    # A row's side hangs on the hash of its text: this halves what was held out.
+    held_out = run.step(split, corpus=parts / "validation", share=0.1)
+    sides = {"training": parts / "train", "search": held_out / "train", "test": held_out / "validation"}
+    if s.model:
+        tokenizer: Artifact | Path = Path(s.model).expanduser()
+    else:
+        tokenizer = run.step(train_tokenizer, corpora=[parts / "train"], vocab_size=s.vocab_size)
+    files = {name: run.step(tokenize, corpus=side, tokenizer=tokenizer) for name, side in sides.items()}
     extended, measured = [], []
-    for seed in range(1 if settings.model else settings.seeds):
-        one = _own(run, settings) if settings.model else _small(run, settings, seed)
-        extended.append(one[0])
-        measured.append(one[1].facts)
-    if settings.model:
-        run.output(model=extended[0] / "model")
+    for seed in range(1 if s.model else s.seeds):
+        model = Path(s.model).expanduser() if s.model else _reader(run, s, files["training"], tokenizer, seed)
+        made, compared = _extend(run, s, model, files, seed)
+        extended.append(made)
+        measured.append(compared.facts)
+    run.output(model=extended[0] / "model")
     _report(run, settings, extended, measured)
     _claims(run, settings, measured, judged=len(measured) > 1)
 
 
-def _small(run: Run, s: Settings, seed: int) -> tuple[Artifact, Artifact]:
-    """A reader raised on short echoes, extended, and compared."""
-    task, target = Echo(), s.original * s.extension
+def _reader(run: Run, s: Settings, tokens: Artifact, tokenizer: Artifact | Path, seed: int) -> Path:
+    """A small model that has read rows of `original` tokens and no longer ones."""
     model = ModelConfig(
-        vocab_size=task.vocabulary,
+        vocab_size=s.vocab_size,
         hidden_size=s.hidden_size,
-        layers=1,
+        layers=2,
         heads=s.hidden_size // 32,
-        intermediate_size=2 * s.hidden_size,
+        intermediate_size=4 * s.hidden_size,
         max_position=s.original,
         tied_embeddings=True,
+        bos_id=0,
+        eos_ids=(0, 4),
+        pad_id=0,
     )
-    teach = TrainSettings(
+    settings = TrainSettings(
         optimizer=OptimizerSettings(learning_rate=5e-3, weight_decay=0.0),
         schedule=Schedule(kind="cosine", warmup=0.05),
         **_PLAIN,
     )
-    files = {
-        name: run.step(write_echo, task=task, documents=documents, length=length + 1, seed=10 * seed + place)
-        for place, (name, documents, length) in enumerate(
-            (
-                ("short", 16 * s.reading_steps, s.original),
-                ("training", s.tuning_rows * s.tuning_steps, target),
-                ("validation", s.rows, target),
-                ("test", s.test_rows, target),
-            )
-        )
-    }
+    reading = PhasePlan(
+        name="reading",
+        mixture={"text": 1.0},
+        tokens=s.reading_steps * 32 * s.original,
+        rows=32,
+        time=s.original,
+    )
     reader = run.step(
-        raise_reader,
+        pretrain,
         model=model,
-        tokens=files["short"],
-        steps=s.reading_steps,
-        rows=16,
-        settings=teach,
+        tokens={"text": tokens},
+        phases=[reading],
+        settings=settings,
+        tokenizer=tokenizer,
         seed=seed,
     )
-    return _extend(run, s, reader / "model", target, files, seed)
-
-
-def _own(run: Run, s: Settings) -> tuple[Artifact, Artifact]:
-    """The user's checkpoint, extended on the user's texts."""
-    from hornbook.model.hf import read_config
-    from hornbook.train.longrope_search import original_length
-
-    model = Path(s.model).expanduser()
-    target = original_length(read_config(model)) * s.extension
-    corpus = run.step(gather, source=as_source(s.texts))
-    parts = run.step(split, corpus=corpus, share=0.2)
-    held_out = run.step(split, corpus=parts / "validation", share=0.5)
-    sides = {
-        "training": parts / "train",
-        "validation": held_out / "train",
-        "test": held_out / "validation",
-    }
-    files = {name: run.step(tokenize, corpus=side, tokenizer=model) for name, side in sides.items()}
-    return _extend(run, s, model, target, files, seed=0)
+    return reader / "model"
 
 
 def _extend(
-    run: Run, s: Settings, model: Path, target: int, files: dict[str, Artifact], seed: int
+    run: Run, s: Settings, model: Path, files: dict[str, Artifact], seed: int
 ) -> tuple[Artifact, Artifact]:
+    """The model extended, and what it reads compared."""
+    from hornbook.model.hf import read_config
+    from hornbook.train.longrope_search import original_length
+
+    original = original_length(read_config(model)) if s.model else s.original
     search = replace(s.search, seed=s.search.seed + seed)
-    where: dict[str, Any] = {"target": target, "across_documents": s.across_documents}
+    where: dict[str, Any] = {"target": original * s.extension, "across_documents": s.across_documents}
     tuning = FineTuning(
         steps=s.tuning_steps,
         rows=s.tuning_rows,
@@ -171,7 +172,7 @@ def _extend(
     extended = run.step(
         extend_context,
         model=model,
-        validation=files["validation"],
+        validation=files["search"],
         training=files["training"],
         search_settings=search,
         fine_tuning=tuning if s.tuning_steps else None,
@@ -182,7 +183,7 @@ def _extend(
     start = run.step(
         search_with_start_tokens,
         model=model,
-        validation=files["validation"],
+        validation=files["search"],
         rows=s.rows,
         search_settings=search,
         **where,

@@ -1,20 +1,12 @@
-"""A task that only positions solve, and the comparison of rescale factors on rows no search has seen.
-
-In the echo task a token is that of `distance` places before (or, now and then, a random one), so a model that
-cannot tell positions apart reads no better than chance, and a small one learns it in seconds.
-"""
+"""LongRoPE's comparisons as steps: with first positions unscaled, and on rows that no search has seen."""
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from hornbook.data.packing import IGNORE
-from hornbook.data.tokens import TokenWriter
 from hornbook.lab.step import Artifact, StepContext, step
 from hornbook.model.config import ModelConfig
 from hornbook.train.longrope import START_TOKENS, Candidate, SearchSettings, Space, seeds
@@ -28,65 +20,7 @@ from hornbook.train.longrope_search import (
     under,
 )
 from hornbook.train.longrope_step import checkpoint_folder, long_rows, rows_at_once
-from hornbook.train.pretrain import PhasePlan, raise_model, token_file
-from hornbook.train.settings import TrainSettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Echo:
-    """distance: places back. vocabulary: tokens there are. noise: share of tokens that are random instead."""
-
-    distance: int = 12
-    vocabulary: int = 16
-    noise: float = 0.1
-
-    def rows(self, count: int, length: int, seed: object) -> NDArray[np.int64]:
-        """(count, length) ids, a pure function of the arguments."""
-        random = np.random.default_rng(seed)  # type: ignore[arg-type]
-        tokens: NDArray[np.int64] = random.integers(0, self.vocabulary, (count, length))
-        for t in range(self.distance, length):
-            kept = random.random(count) >= self.noise
-            tokens[:, t] = np.where(kept, tokens[:, t - self.distance], tokens[:, t])
-        return tokens
-
-
-@step(version="1", makes="tokens")
-def write_echo(ctx: StepContext, *, task: Echo, documents: int, length: int, seed: int) -> dict[str, Any]:
-    """A token file of the echo task: documents of `length` tokens."""
-    with TokenWriter(ctx.folder, task.vocabulary) as writer:
-        for row in task.rows(documents, length, [seed, length]):
-            writer.write(row)
-    return {"documents": documents, "tokens": documents * length}
-
-
-@step(version="1", makes="checkpoint")
-def raise_reader(
-    ctx: StepContext,
-    *,
-    model: ModelConfig,
-    tokens: Artifact | Path,
-    steps: int,
-    rows: int,
-    settings: TrainSettings,
-    seed: int,
-) -> dict[str, Any]:
-    """A model raised on rows of its own context from a token file alone; `artifact / "model"`."""
-    time = model.max_position
-    phase = PhasePlan(name="read", mixture={"rows": 1.0}, tokens=steps * rows * time, rows=rows, time=time)
-    result = raise_model(
-        ctx.folder / "model",
-        model=model,
-        tokens={"rows": tokens},
-        phases=[phase],
-        settings=settings,
-        tokenizer=ctx.folder,  # none is looked for without validation
-        validation={},
-        seed=seed,
-        progress=ctx.progress(phase.tokens, "tokens", "reading"),
-        log=ctx.log,
-        say=ctx.say,
-    )
-    return {"loss": result.loss, "parameters": model.parameters()}
+from hornbook.train.pretrain import token_file
 
 
 @step(version="1", makes="factors")
