@@ -2,8 +2,8 @@
 
 Rotary angles are rescaled by a factor of its own for each pair of dimensions, found by an evolutionary search
 on the perplexity of long rows; then the model is tuned a little under these factors, and a second list is
-found for rows of the old length. By itself this recipe raises small readers of short rows; `--model` extends a
-checkpoint of yours instead.
+found for rows of the old length. By itself this recipe raises small readers of short rows; `--model` extends
+a checkpoint of yours instead.
 """
 
 from dataclasses import dataclass, field, replace
@@ -69,7 +69,7 @@ SCALES = {
         rows=2,
         test_rows=2,
         tuning_steps=3,
-        limit_bytes=400_000,
+        limit_bytes=1_500_000,
         reading_steps=20,
         seeds=1,
     ),
