@@ -16,11 +16,14 @@ from torch import Tensor
 
 from hornbook.model.attention import Visible
 from hornbook.model.config import ModelConfig
+from hornbook.model.sparse_attention import is_dense, sparse_mask
 
 PAGE = 16
 """Tokens of a page."""
 
 _NOTHING = Visible()
+_MASK_NUMBERS = 1 << 25
+"""Of a mask with heads, the most that is made at once."""
 _FEW_QUERIES = 8
 """Up to so many tokens of a span its scores are written out; beyond, torch's fused attention is used."""
 
@@ -78,12 +81,18 @@ class EngineCache(ABC):
 
 @dataclass
 class _Group:
-    """Spans of similar length that attend together. index: their tokens in the pass, (spans, longest)."""
+    """Spans of similar length that attend together. index: their tokens in the pass, (spans, longest).
+
+    query: their positions, where block-sparse layers see less than the others; sparse: what they see, kept
+    for the layers of a pass where it is small.
+    """
 
     index: Tensor
     tables: Tensor
     seen: Tensor | None
     real: Tensor | None
+    query: Tensor | None = None
+    sparse: Tensor | None = None
 
 
 class PagedCache(EngineCache):
@@ -144,7 +153,10 @@ class PagedCache(EngineCache):
         if window is not None:
             seen &= key > query[..., None] - window
         tables = self.table[rows, :pages].astype(np.int64)
+        pattern = self.config.block_sparse
+        whole = pattern is None or is_dense(pattern, int((past + counts).max()))
         return _Group(
+            query=None if whole else torch.from_numpy(query).to(self.device),
             index=torch.from_numpy(index).to(self.device),
             tables=torch.from_numpy(tables).to(self.device),
             seen=None if seen.all() else torch.from_numpy(seen).to(self.device),
@@ -176,21 +188,51 @@ class PagedCache(EngineCache):
         keys = self.keys[layer][group.tables].permute(0, 2, 3, 1, 4).reshape(spans, kv, size, -1)
         values = self.values[layer][group.tables].transpose(1, 2).reshape(spans, kv, -1, size)
         heads = q.shape[1]
+        pattern = self.config.block_sparse
+        sparse = group.query is not None and pattern is not None and pattern.is_sparse(layer)
         if time > _FEW_QUERIES:
             mask = None if group.seen is None else group.seen[:, None]
             keys, values = keys.transpose(2, 3), values
             if heads != kv:
                 keys, values = (x.repeat_interleave(heads // kv, 1) for x in (keys, values))
+            if sparse:
+                return self._mix_in_pieces(group, q.to(keys.dtype), keys, values, scale)
             return F.scaled_dot_product_attention(q.to(keys.dtype), keys, values, attn_mask=mask, scale=scale)
         if self.device.type == "cpu":  # products of few queries are slower in bf16 there (measured)
             keys, values = keys.float(), values.float()
         inner = heads // kv * time
         scores = torch.matmul((q * scale).to(keys.dtype).reshape(spans, kv, inner, size), keys)
-        if group.seen is not None:
+        if sparse:
+            if group.sparse is None:
+                group.sparse = self._seen_through_stripes(group, slice(None))
+            scores = scores.masked_fill_(~group.sparse.reshape(scores.shape), float("-inf"))
+        elif group.seen is not None:
             hidden = ~group.seen[:, None, None].expand(-1, kv, heads // kv, -1, -1)
             scores = scores.masked_fill_(hidden.reshape(scores.shape), float("-inf"))
         mixed = torch.matmul(torch.softmax(scores, -1), values)
         return mixed.view(spans, heads, time, size)
+
+    def _seen_through_stripes(self, group: _Group, part: slice) -> Tensor:
+        """What each head of a block-sparse layer sees, (spans, Q, queries of `part`, slots)."""
+        pattern = self.config.block_sparse
+        assert pattern is not None
+        assert group.query is not None
+        slots = torch.arange(group.tables.shape[1] * PAGE, device=self.device)
+        query = group.query[:, part]
+        return sparse_mask(pattern, self.config.heads, query, slots.expand(len(query), -1))
+
+    def _mix_in_pieces(self, group: _Group, q: Tensor, keys: Tensor, values: Tensor, scale: float) -> Tensor:
+        """A block-sparse layer's many queries, so many at a time that what each head sees stays small."""
+        spans, heads, time, _ = q.shape
+        step = max(1, _MASK_NUMBERS // (spans * heads * keys.shape[2]))
+        out = torch.empty_like(q)
+        for first in range(0, time, step):
+            part = slice(first, first + step)
+            mask = self._seen_through_stripes(group, part)
+            out[:, :, part] = F.scaled_dot_product_attention(
+                q[:, :, part], keys, values, attn_mask=mask, scale=scale
+            )
+        return out
 
     def copy_page(self, source: int, target: int) -> None:
         self.keys[:, target] = self.keys[:, source]

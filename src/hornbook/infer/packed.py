@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hornbook.errors import HornbookError
 from hornbook.infer.cache import EngineCache, PagedCache
 from hornbook.infer.weights import Weights, as_codes
 from hornbook.model.attention import Visible
@@ -115,11 +114,6 @@ class TorchDecoder(nn.Module):
 
     def __init__(self, model: Decoder, weights: Weights) -> None:
         super().__init__()
-        if model.config.block_sparse is not None:
-            raise HornbookError(
-                "The engine does not know block-sparse attention (phi-3-small). Use the decoder with a "
-                "KeyValueCache from hornbook.model.cache."
-            )
         self.config = model.config
         self.weights = weights
         self.dtype = torch.float32 if weights == "fp32" else torch.bfloat16
