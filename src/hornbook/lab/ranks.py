@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,8 @@ if TYPE_CHECKING:
     from hornbook.lab.step import Step
 
 _POLL_SECONDS = 0.2
-_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
+_ALONE = "HORNBOOK_ALONE"
+"""In the environment, so that threads and processes which a step starts know it too."""
 
 
 def rank() -> int:
@@ -23,16 +23,20 @@ def rank() -> int:
 @contextmanager
 def alone() -> Iterator[None]:
     """What runs inside is run by this rank alone: it must not wait for the others."""
-    token = _ALONE.set(True)
+    before = os.environ.get(_ALONE)
+    os.environ[_ALONE] = "1"
     try:
         yield
     finally:
-        _ALONE.reset(token)
+        if before is None:
+            del os.environ[_ALONE]
+        else:
+            os.environ[_ALONE] = before
 
 
 def is_alone() -> bool:
     """Whether this rank works by itself here, while the others wait (a step without `every_rank`)."""
-    return _ALONE.get()
+    return _ALONE in os.environ
 
 
 def wait_for_rank_0(step: "Step", key: str, inputs: Mapping[str, Any], final: Path) -> dict[str, Any]:
