@@ -2,13 +2,18 @@
 
 import itertools
 import math
+import os
+import signal
+import subprocess
+import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
 import torch
 
 from hornbook.errors import HornbookError
-from hornbook.theory import cntk_native
+from hornbook.theory import cntk, cntk_native
 from hornbook.theory.cntk import CntkSettings, kernel_matrices, kernel_pairs, pool_weights
 from hornbook.theory.kernel_regression import one_hot, ridge_coefficients, unit_diagonal
 
@@ -266,10 +271,78 @@ def test_finished_blocks_are_not_computed_again(tmp_path):
     x = images(10, 1, 4, 4)
     settings = CntkSettings(depths=(2,), engine="torch")
     whole = kernel_matrices(x, x, settings, rows=4, folder=tmp_path)
-    files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == ["rows-0-4.npy", "rows-4-8.npy", "rows-8-10.npy"]
-    (tmp_path / "rows-4-8.npy").unlink()  # as if interrupted there
-    np.save(tmp_path / "rows-0-4.npy", np.zeros((1, 2, 1, 4, 10)))
+    files = {path.name.split("-", 1)[1]: path for path in tmp_path.iterdir()}
+    assert sorted(files) == ["0-4.npy", "4-8.npy", "8-10.npy"]
+    files["4-8.npy"].unlink()  # as if interrupted there
+    np.save(files["0-4.npy"], np.zeros((1, 2, 1, 4, 10)))
     again = kernel_matrices(x, x, settings, rows=4, folder=tmp_path)
     assert again[..., :4, :].abs().max() == 0
     assert torch.equal(again[..., 4:, :], whole[..., 4:, :])
+
+
+def test_blocks_of_other_images_or_settings_are_not_taken(tmp_path):
+    x, settings = images(4, 1, 4, 4), CntkSettings(depths=(2,), engine="torch")
+    kernel_matrices(x, None, settings, folder=tmp_path)
+    for other, changed in ((x + 1, settings), (x, CntkSettings(depths=(2,), engine="torch", bias=1.0))):
+        expected = kernel_matrices(other, None, changed)
+        assert torch.equal(kernel_matrices(other, None, changed, folder=tmp_path), expected)
+
+
+KILLED = """
+import os, pathlib, signal, sys
+import torch
+from hornbook.theory import cntk
+torch.set_num_threads(1)
+whole = cntk._torch_row
+begun = []
+def row(*given):
+    begun.append(1)
+    if len(begun) == 6:  # in the middle of the third block of two rows
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(*given)
+cntk._torch_row = row
+x = torch.load(sys.argv[1])
+settings = cntk.CntkSettings(depths=(2,), engine="torch")
+cntk.kernel_matrices(x, None, settings, rows=2, folder=pathlib.Path(sys.argv[2]))
+"""
+
+
+def test_killed_in_the_middle_it_loses_one_block(tmp_path, monkeypatch):
+    x, folder = images(8, 1, 4, 4), tmp_path / "blocks"
+    torch.save(x, tmp_path / "x.pt")
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "x.pt"), str(folder)], timeout=150)
+    assert done.returncode == -signal.SIGKILL
+    assert sorted(path.name.split("-", 1)[1] for path in folder.iterdir()) == ["0-2.npy", "2-4.npy"]
+    computed = []
+    whole = cntk._torch_row
+    monkeypatch.setattr(cntk, "_torch_row", lambda *given: computed.append(1) or whole(*given))
+    settings = CntkSettings(depths=(2,), engine="torch")
+    found = kernel_matrices(x, None, settings, rows=2, folder=folder)
+    assert len(computed) == 4
+    assert torch.equal(found, kernel_matrices(x, None, settings, rows=2))
+
+
+def test_too_little_memory_is_refused_with_the_figure(monkeypatch):
+    monkeypatch.setattr(cntk, "memory_available", lambda: 19_000)
+    with pytest.raises(HornbookError, match=r"20 with 200 images take 0\.1 MB of memory and 0\.0 MB"):
+        kernel_matrices(images(20, 1, 4, 4), images(200, 1, 4, 4))
+    kernel_matrices(images(2, 1, 4, 4))
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="triton is not installed")
+def test_the_triton_program_equals_the_recursion(tmp_path):
+    """By Triton's interpreter, which runs the program on a CPU; one pair, as it is slow."""
+    script = """
+import sys, torch
+from hornbook.theory.cntk import CntkSettings, kernel_matrices
+x = torch.load(sys.argv[1])
+given = dict(depths=(1, 2), pools=(0, 1), bias=0.5)
+found = kernel_matrices(x[:1], x[1:], CntkSettings(engine="triton", **given))
+expected = kernel_matrices(x[:1].double(), x[1:].double(), CntkSettings(engine="torch", **given))
+torch.testing.assert_close(found, expected, rtol=2e-6, atol=0)
+"""
+    torch.save(images(2, 2, 3, 2), tmp_path / "x.pt")
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", script, str(tmp_path / "x.pt")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=170)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -14,10 +14,12 @@ and the kernels at depth h are pooled sums of that layer's K (CNN-GP) and N (CNT
 One pass gives all depths, both kernels and all pools.
 """
 
+import hashlib
 import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from hornbook.errors import HornbookError
 from hornbook.lab.files import write_atomic
+from hornbook.lab.machine import memory_available
 from hornbook.theory import cntk_native
 
 Padding = Literal["zero", "circular"]
@@ -42,7 +45,8 @@ class CntkSettings:
     pools:   values of c; 0 is no pooling, c >= max(height, width) - 1 is GAP up to a constant.
     bias:    gamma, the scale of the biases (0 in the ablations, 3 with patch features).
     padding: "zero" (the experiments) or "circular" (theorem 4.1; PyTorch engine only).
-    engine:  "native" (compiled, float32), "torch" (any device and float64), "auto" takes the first that can.
+    engine:  "native" (compiled, float32, CPU), "triton" (float32, CUDA), "torch" (any device and float64);
+             "auto" takes the first that can.
     threads: of the native engine; 0 takes all processors of this process.
     """
 
@@ -50,7 +54,7 @@ class CntkSettings:
     pools: tuple[int, ...] = (0,)
     bias: float = 0.0
     padding: Padding = "zero"
-    engine: Literal["auto", "native", "torch"] = "auto"
+    engine: Literal["auto", "native", "triton", "torch"] = "auto"
     threads: int = 0
 
     def __post_init__(self) -> None:
@@ -69,12 +73,14 @@ class CntkSettings:
             raise HornbookError(f"bias is {self.bias}; it must be 0 or more.")
         for name, choices in (
             ("padding", ("zero", "circular")),
-            ("engine", ("auto", "native", "torch")),
+            ("engine", ("auto", "native", "triton", "torch")),
         ):
             if getattr(self, name) not in choices:
                 raise HornbookError(f"{name} is {getattr(self, name)!r}; accepted are {', '.join(choices)}.")
-        if self.engine == "native" and self.padding == "circular":
-            raise HornbookError("engine 'native' knows zero padding only; use engine 'torch' for circular.")
+        if self.engine in ("native", "triton") and self.padding == "circular":
+            raise HornbookError(
+                f"engine {self.engine!r} knows zero padding only; use engine 'torch' for circular."
+            )
 
     @property
     def layers(self) -> int:
@@ -85,8 +91,11 @@ class CntkSettings:
         """The engine that "auto" means for these images."""
         if self.engine != "auto":
             return self.engine
-        plain = x.device.type == "cpu" and x.dtype == torch.float32 and self.padding == "zero"
-        return "native" if plain and cntk_native.available() else "torch"
+        if x.dtype != torch.float32 or self.padding != "zero":
+            return "torch"
+        if x.device.type == "cuda" and find_spec("triton") is not None:
+            return "triton"
+        return "native" if x.device.type == "cpu" and cntk_native.available() else "torch"
 
 
 def kernel_matrices(
@@ -102,21 +111,30 @@ def kernel_matrices(
 
     x: (n, channels, height, width); z: (m, ...) or None for x itself, which takes half the work. The second
     index is CNN-GP, CNTK. progress: called with the number of pairs done, every `rows` images of x.
-    folder: where each finished block of rows is kept, and found again after an interruption; one folder
-    for one call, it is not checked against the images.
+    folder: where each finished block of rows is kept, and found again after an interruption (killed in the
+    middle, a computation loses one block); blocks of other images or settings are not taken for these.
 
     Raises:
-        HornbookError: images that do not fit each other or are not finite.
+        HornbookError: images that do not fit each other or are not finite, or too little memory.
     """
     settings = settings or CntkSettings()
     symmetric = z is None
     z = x if z is None else z
     check_images(x, z)
+    numbers = len(settings.depths) * 2 * len(settings.pools) * len(x) * len(z)
+    # The result, its blocks, and for a symmetric one its upper triangle.
+    needed, free = numbers * 8 * (3 if symmetric else 2), memory_available()
+    if needed > free:
+        raise HornbookError(
+            f"kernels of {len(x)} with {len(z)} images take {needed / 1e6:,.1f} MB of memory and "
+            f"{free / 1e6:,.1f} MB are free. Compute fewer depths or pools at a time, or blocks of images."
+        )
     compute = _engine(x, z, settings, symmetric)
+    key = _fingerprint(x, z, settings, symmetric) if folder is not None else ""
     parts = []
     for first in range(0, len(x), rows):
         last = min(len(x), first + rows)
-        parts.append(_kept(folder, first, last, compute))
+        parts.append(_kept(folder, f"{key}-{first}-{last}.npy", lambda: compute(first, last)))  # noqa: B023
         if progress is not None:
             left_out = sum(range(first, last)) if symmetric else 0
             progress((last - first) * len(z) - left_out)
@@ -127,14 +145,23 @@ def kernel_matrices(
     return whole
 
 
-def _kept(folder: Path | None, first: int, last: int, compute: Callable[[int, int], Tensor]) -> Tensor:
+def _fingerprint(x: Tensor, z: Tensor, settings: CntkSettings, symmetric: bool) -> str:
+    """Names the images and everything in the settings that decides the numbers."""
+    decisive = (settings.depths, settings.pools, settings.bias, settings.padding, symmetric)
+    digest = hashlib.sha256(f"{decisive} {x.dtype}{tuple(x.shape)} {tuple(z.shape)}".encode())
+    for images in (x,) if symmetric else (x, z):
+        digest.update(images.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _kept(folder: Path | None, name: str, compute: Callable[[], Tensor]) -> Tensor:
     """The block from the folder, or computed and put there."""
     if folder is None:
-        return compute(first, last)
-    path = folder / f"rows-{first}-{last}.npy"
+        return compute()
+    path = folder / name
     if path.exists():
         return torch.from_numpy(np.load(path))
-    block = compute(first, last)
+    block = compute()
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     np.save(buffer, block.numpy())
@@ -224,10 +251,47 @@ def _engine(x: Tensor, z: Tensor, settings: CntkSettings, symmetric: bool) -> Ca
         native = _native(x, z, settings)
         return lambda first, last: torch.from_numpy(native.rows(first, last, symmetric=symmetric))
 
+    if settings.resolved_engine(x) == "triton":
+        return _triton(x, z, settings)
+
     def block(first: int, last: int) -> Tensor:
         return torch.stack([_torch_row(x[n], z, settings) for n in range(first, last)], dim=3)
 
     return block
+
+
+def _triton(x: Tensor, z: Tensor, settings: CntkSettings) -> Callable[[int, int], Tensor]:
+    if x.dtype != torch.float32 or z.dtype != torch.float32 or x.device != z.device:
+        raise HornbookError("engine 'triton' takes float32 images on one CUDA device; use engine 'torch'.")
+    try:
+        from hornbook.theory import cntk_triton
+    except ImportError as error:
+        raise HornbookError("engine 'triton' needs the package triton; install it or use 'torch'.") from error
+    weight_rows, weight_columns = (w.to(x) for w in _weights(x, settings))
+    roots_x, roots_z = (variance_maps(t.double(), settings).sqrt().float() for t in (x, z))
+
+    def block(first: int, last: int) -> Tensor:
+        return cntk_triton.rows(
+            x[first:last],
+            z,
+            roots_x[first:last],
+            roots_z,
+            slot=torch.from_numpy(_slots(settings)).to(x.device),
+            weight_rows=weight_rows,
+            weight_columns=weight_columns,
+            reach=2 * max(settings.pools),
+            bias=settings.bias**2,
+        ).cpu()
+
+    return block
+
+
+def _slots(settings: CntkSettings) -> np.ndarray:
+    """(layers,) int32: the place of each layer's kernels in the result, -1 where it is not wanted."""
+    slot = np.full(settings.layers, -1, np.int32)
+    for place, depth in enumerate(settings.depths):
+        slot[depth - 1] = place
+    return slot
 
 
 def _native(x: Tensor, z: Tensor, settings: CntkSettings) -> cntk_native.NativeKernels:
@@ -238,15 +302,12 @@ def _native(x: Tensor, z: Tensor, settings: CntkSettings) -> cntk_native.NativeK
             "engine 'native' needs a C compiler (cc, gcc or clang); install one or use 'torch'."
         )
     rows, columns = _weights(x, settings)
-    slot = np.full(settings.layers, -1, np.int32)
-    for place, depth in enumerate(settings.depths):
-        slot[depth - 1] = place
     return cntk_native.NativeKernels(
         x.contiguous().numpy(),
         z.contiguous().numpy(),
         variance_maps(x.double(), settings).sqrt().float().numpy(),
         variance_maps(z.double(), settings).sqrt().float().numpy(),
-        slot=slot,
+        slot=_slots(settings),
         weight_rows=rows.float().contiguous().numpy(),
         weight_columns=columns.float().contiguous().numpy(),
         reach=np.array([2 * c for c in settings.pools], np.int32),
