@@ -1,18 +1,14 @@
 """Seconds for the kernel of a language model: streamed gradients, whole Jacobians, and forward mode.
 
-    python bench/empirical_kernel.py [--train 32] [--test 64] [--hidden 64] [--layers 2] [--pairs 3]
+    python bench/empirical_kernel.py [--train 32] [--test 250] [--hidden 64] [--layers 2]
 
-The forward-mode arm pushes every training gradient through the test set (the authors' route); it is timed
-on four training examples and scaled. One thread, CPU time, medians. The last line is JSON.
+k = 16 examples a label is 32 training examples. "whole" is vmap(jacrev) over all examples at once and one
+matrix product, whatever memory that takes; "forward" pushes every training gradient through the test
+examples, the authors' route, timed on four training examples and scaled. Arms take turns, medians. The last
+line is JSON.
 """
 
 import argparse
-import json
-import os
-import statistics
-import time
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
@@ -22,53 +18,54 @@ from hornbook.theory.empirical_kernel import (
     empirical_kernels,
     gradient_rows,
     kernel_by_jvp,
+    plan_kernel,
     trained_parameters,
 )
 from hornbook.theory.steps_kernel import prompted, toy_config
+from interleaved import clock, finish, options, take_turns
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    for name, default in (("train", 32), ("test", 64), ("hidden", 64), ("layers", 2), ("pairs", 3)):
+    parser = options(argparse.ArgumentParser(description=__doc__.split("\n")[0]))
+    for name, default in (("train", 32), ("test", 250), ("hidden", 64), ("layers", 2)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
+    parser.add_argument("--memory", type=float, default=1e8, help="bytes that streamed gradients may take")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
     torch.manual_seed(0)
-    module = prompted(Decoder(toy_config(options.hidden, options.layers)).eval())
+    module = prompted(Decoder(toy_config(given.hidden, given.layers)).eval())
     generator = torch.Generator().manual_seed(0)
-    train, test = (language.draw(n, generator).prompted() for n in (options.train, options.test))
+    train, test = (language.draw(n, generator).prompted() for n in (given.train, given.test))
     few = tuple(t[:4] for t in train)
+    thetas = trained_parameters(module)
+    count = sum(t.numel() for t in thetas.values())
+    found = {}
 
     def whole():
-        thetas = trained_parameters(module)
         rows = [gradient_rows(module, part, thetas).flatten(0, 1) for part in (test, train)]
-        return rows[0] @ rows[1].T
+        found["whole"] = rows[0] @ rows[1].T
 
-    arms = {
-        "streamed": (lambda: empirical_kernels(module, train, test, memory_bytes=1e9), 1.0),
-        "whole_jacobians": (whole, 1.0),
-        "forward_mode": (lambda: kernel_by_jvp(module, few, test), options.train / 4),
-    }
-    taken = {name: [] for name in arms}
-    for work, _ in arms.values():
-        work()
-    for _ in range(options.pairs):
-        for name, (work, scale) in arms.items():
-            start = time.process_time()
-            work()
-            taken[name].append(scale * (time.process_time() - start))
-    seconds = {name: statistics.median(values) for name, values in taken.items()}
-    print(
-        json.dumps(
-            {
-                "parameters": sum(t.numel() for t in trained_parameters(module).values()),
-                "train": options.train,
-                "test": options.test,
-                "seconds": seconds,
-                "speedup_over_forward_mode": seconds["forward_mode"] / seconds["streamed"],
-                "speedup_over_whole_jacobians": seconds["whole_jacobians"] / seconds["streamed"],
-            }
-        )
+    def streamed():
+        found["streamed"] = empirical_kernels(module, train, test, memory_bytes=given.memory)["sgd"]
+
+    arms = {"streamed": streamed, "whole": whole, "forward": lambda: kernel_by_jvp(module, few, test)}
+    seconds, rounds = take_turns(arms, given.rounds, clock(given.clock))
+    seconds["forward"] *= given.train / 4
+    error = (found["streamed"].flatten(2).flatten(0, 1) - found["whole"]).abs().max()
+    plan = plan_kernel(count, 1, given.train, given.test, memory_bytes=given.memory, chunk=0, signs=False)
+    finish(
+        "empirical_kernel",
+        given,
+        {
+            "parameters": count,
+            "seconds": seconds,
+            "speedup_over_forward_mode": seconds["forward"] / seconds["streamed"],
+            "speedup_over_whole_jacobians": seconds["whole"] / seconds["streamed"],
+            "bytes_streamed": plan.bytes,
+            "bytes_whole": 4 * count * (given.train + given.test) * 2,
+            "largest_difference": float(error / found["whole"].abs().max()),
+            "seconds_of_rounds": rounds,
+        },
     )
 
 

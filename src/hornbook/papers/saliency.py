@@ -189,6 +189,7 @@ def _claims(run: Run, pictures: Mapping[str, Any], words: Mapping[str, Any]) -> 
         "inside",
         FINE,
         "random",
+        unit="share of the best-ranked words that carry the label",
     )
 
 
@@ -266,7 +267,14 @@ def _words(run: Run, words: Mapping[str, Any]) -> None:
 
 
 def _compare(
-    run: Run, name: str, sentence: str, facts: Mapping[str, Any], what: str, better: str, worse: str
+    run: Run,
+    name: str,
+    sentence: str,
+    facts: Mapping[str, Any],
+    what: str,
+    better: str,
+    worse: str,
+    unit: str = "",
 ) -> None:
     if what not in facts[better] or worse not in facts:
         return
@@ -277,7 +285,7 @@ def _compare(
             sentence=sentence,
             measured=gain.difference,
             interval=(gain.low, gain.high),
-            unit=COLUMNS[what],
+            unit=unit or COLUMNS[what],
             rule="the 95 % bootstrap interval over inputs lies above 0",
             holds=gain.low > 0,
             noise=gain.low <= 0 <= gain.high,

@@ -83,11 +83,15 @@ def train_network(
 
 
 def folded(network: nn.Sequential) -> nn.Sequential:
-    """The same function in evaluation mode with every batch norm folded into the convolution before it."""
+    """The same function in evaluation mode, made for speed.
+
+    Every batch norm is folded into the convolution before it; channels come last in memory, which saves a
+    convolution on the CPU its reordering.
+    """
     layers: list[nn.Module] = []
     for layer in network.eval():
         if isinstance(layer, nn.BatchNorm2d) and layers and isinstance(layers[-1], nn.Conv2d):
             layers[-1] = fuse_conv_bn_eval(layers[-1], layer)
         else:
             layers.append(layer)
-    return nn.Sequential(*layers).eval()
+    return nn.Sequential(*layers).eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
