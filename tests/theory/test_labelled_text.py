@@ -92,3 +92,46 @@ def test_padding_does_not_change_a_prompts_answer(tokenizer):
     both = encoded(tokenizer, ["review one", "review number one was great"], " was")
     alone = encoded(tokenizer, ["review one"], " was")
     torch.testing.assert_close(module(*both)[:1], module(*alone), rtol=1e-4, atol=1e-5)
+
+
+def test_a_study_on_a_checkpoint_of_ones_own(file, tokenizer, tmp_path):
+    """The step from folder and file to facts, every number there; an interrupted study is not made again."""
+    from hornbook.lab.run import Run
+    from hornbook.model.config import ModelConfig
+    from hornbook.model.decoder import Decoder
+    from hornbook.model.hf import save_checkpoint
+    from hornbook.theory.steps_kernel import StudySettings, few_shot_on_text
+
+    torch.manual_seed(0)
+    shape = {"vocab_size": tokenizer.vocab_size, "hidden_size": 16, "layers": 1, "heads": 2}
+    folder = tmp_path / "model"
+    save_checkpoint(Decoder(ModelConfig(**shape, intermediate_size=16, max_position=64)), folder)
+    tokenizer.save(folder)
+    words = tuple(tokenizer.decode([i]) for i in tokenizer.encode(" a one")[-2:])
+    run = Run(tmp_path / "runs", recipe="x", scale="smoke", settings=StudySettings(), quiet=True)
+    facts = run.step(
+        few_shot_on_text,
+        model=str(folder),
+        data=file,
+        prompt=" was",
+        words=words,
+        k=2,
+        test=6,
+        forms=("prompt", "head"),
+        study=StudySettings(steps=1, batch=2, sgd_rates=(0.1,), adam_rates=(1e-3,), project=500),
+        seeds=(0, 1),
+    ).facts
+    names = {
+        "start",
+        "sgd",
+        "adam",
+        "kernel_sgd",
+        "kernel_signgd",
+        "kernel_asigngd",
+        "linear_sgd",
+        "linear_adam",
+    }
+    for form in ("prompt", "head"):
+        assert names <= set(facts[form])
+        assert all(len(values) == 2 for values in facts[form].values())
+        assert all(0 <= value <= 1 for name in names for value in facts[form][name])
