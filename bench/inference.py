@@ -393,10 +393,8 @@ def main() -> None:
                 process.stdin.write(f"{round_number}\n")
                 process.stdin.flush()
                 seconds.append(json.loads(process.stdout.readline()))
-                print(
-                    f"  round {round_number + 1}, {arm}: {sum(t for t, _ in seconds[-1].values()):.1f} s",
-                    flush=True,
-                )
+                now = rates({case: wall for case, (wall, _) in seconds[-1].items()}, shapes)
+                print(f"  {arm:20}", *(f"{case} {rate:.0f}" for case, rate in now.items()), flush=True)
         results = {}
         for arm, (process, facts, seconds) in arms.items():
             process.stdin.close()

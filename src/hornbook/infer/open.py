@@ -48,9 +48,13 @@ def open_local(
     """As `open_model`, for what runs on this machine."""
     text, path = str(spec), Path(spec).expanduser()
     if text in ("smollm2", "embedded"):
-        from hornbook.model.embedded import embedded_checkpoint
+        from hornbook.model.embedded import embedded_checkpoint, embedded_codes
 
-        return LocalModel.open(embedded_checkpoint(say), weights=weights, max_rows=max_rows)
+        if weights == "int4" or weights == "int8":
+            folder = embedded_codes(weights, say)
+        else:
+            folder = embedded_checkpoint(say)
+        return LocalModel.open(folder, weights=weights, max_rows=max_rows)
     if path.suffix == ".gguf" and path.is_file():
         return _open_gguf(path, weights, max_rows)
     if (path / "config.json").is_file():

@@ -852,6 +852,13 @@ void pack_int8(const int8_t *codes, u8 *to, i64 out, i64 in, i64 padded_in, int 
 void pack_floats(const void *weight, void *to, i64 out, i64 in, i64 padded_in, int half, int threads) {
     const i64 units = (out + UNIT - 1) / UNIT;
     each(units, threads, [=](i64 unit) {
+        if (half && in == padded_in && (unit + 1) * UNIT <= out) {  // the usual case, a pair at a time
+            const uint32_t *from = (const uint32_t *)weight + unit * UNIT * (in / 2);
+            uint32_t *there = (uint32_t *)to + unit * (in / 2) * UNIT;
+            for (i64 k = 0; k < in / 2; k++)
+                for (i64 i = 0; i < UNIT; i++) there[k * UNIT + i] = from[i * (in / 2) + k];
+            return;
+        }
         for (i64 i = 0; i < UNIT; i++) {
             i64 row = unit * UNIT + i;
             for (i64 k = 0; k < padded_in; k++) {
