@@ -13,6 +13,8 @@ from hornbook.errors import HornbookError
 from hornbook.model import embedded
 from hornbook.model.config import ModelConfig
 from hornbook.model.gguf import load_gguf, save_gguf
+from hornbook.model.hf import load_checkpoint
+from hornbook.model.quantized import QuantLinear
 
 CONFIG = ModelConfig(
     family="llama",
@@ -139,3 +141,16 @@ def test_unwritable_cache_is_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("HORNBOOK_CACHE", str(tmp_path / "file" / "cache"))
     with pytest.raises(HornbookError, match="Set HORNBOOK_CACHE"):
         embedded.embedded_checkpoint()
+
+
+def test_codes_are_rounded_once_and_open_with_their_tokenizer(home, monkeypatch):
+    folder = embedded.embedded_codes("int4")
+    monkeypatch.setattr(embedded, "quantize", None)  # a second rounding would fail
+    assert embedded.embedded_codes("int4") == folder
+    model = load_checkpoint(folder)
+    assert isinstance(model.lm_head, QuantLinear)
+    assert {m.codes.bits for m in model.layers.modules() if isinstance(m, QuantLinear)} == {4}
+    source = embedded.embedded_checkpoint()
+    assert Tokenizer.load(folder).encode("A fox.") == Tokenizer.load(source).encode("A fox.")
+    assert model.config == load_checkpoint(source).config
+    assert not [path for path in home.iterdir() if path.name.startswith(".")]
