@@ -239,6 +239,20 @@ def teach(ctx: StepContext, *, lesson: Lesson, pupil: Pupil, each: int, seed: in
     }
 
 
+@step(version="1")
+def examine(ctx: StepContext, *, model: Path, lesson: Lesson, each: int, seed: int) -> dict[str, Any]:
+    """What a pupil of another lesson (a `model` that `teach` kept) can do in this one. Facts: cells, shown."""
+    from hornbook.model.plain import load_plain
+
+    questions = lesson.exam(each, np.random.default_rng([seed, 1]))
+    given = answers(load_plain(model), questions, seed=seed, spare=_SPARE)
+    marks = mark(questions, given)
+    return {
+        "cells": [[*cell, *score] for cell, score in by_cell(questions, marks).items()],
+        "shown": _shown(questions, given, marks.right),
+    }
+
+
 def _save(model: Any, folder: Path) -> None:
     from hornbook.model.plain import save_plain
 
