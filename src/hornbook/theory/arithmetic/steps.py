@@ -241,7 +241,7 @@ def teach(ctx: StepContext, *, lesson: Lesson, pupil: Pupil, each: int, seed: in
 
 @step(version="1")
 def examine(ctx: StepContext, *, model: Path, lesson: Lesson, each: int, seed: int) -> dict[str, Any]:
-    """What a pupil of another lesson (a `model` that `teach` kept) can do in this one. Facts: cells, shown."""
+    """What a pupil of another lesson (a model that `teach` kept) can do in this one. Facts: cells, shown."""
     from hornbook.model.plain import load_plain
 
     questions = lesson.exam(each, np.random.default_rng([seed, 1]))
