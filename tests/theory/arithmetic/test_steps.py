@@ -9,7 +9,7 @@ from hornbook.errors import HornbookError
 from hornbook.lab.run import Run
 from hornbook.model.plain import load_plain
 from hornbook.theory.arithmetic.exam import answers, mark
-from hornbook.theory.arithmetic.steps import Lesson, Pupil, accuracy, teach
+from hornbook.theory.arithmetic.steps import Lesson, Pupil, accuracy, examine, teach
 from hornbook.train.settings import OptimizerSettings
 
 
@@ -73,6 +73,18 @@ def test_a_pupil_learns_a_table_and_is_kept(tmp_path):
     model = load_plain(made / "model")
     asked = lesson.exam(100, np.random.default_rng([0, 1]))
     assert mark(asked, answers(model, asked)).right.mean() == accuracy(made.facts, [(1, 1)])
+
+
+def test_a_pupil_of_dialogues_is_examined_outside_them(tmp_path):
+    """Its vocabulary is larger than that of bare sums: what it says there may be a word."""
+    talk = Lesson(task="dialogue", format="reversed", digits=1, bare_digits=2, small_talk=1, samples=200)
+    run = run_in(tmp_path)
+    pupil = Pupil(hidden_size=32, layers=1, rows=16, steps=1)
+    made = run.step(teach, lesson=talk, pupil=pupil, each=2, seed=0)
+    bare = Lesson(task="addition", format="reversed", joint=True, digits=2)
+    asked = run.step(examine, model=made / "model", lesson=bare, each=20, seed=0)
+    assert [cell[:2] + cell[3:] for cell in asked.facts["cells"]] == [[1, 1, 20], [2, 2, 20]]
+    assert all(line["prompt"].endswith("=") for line in asked.facts["shown"])
 
 
 def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path):

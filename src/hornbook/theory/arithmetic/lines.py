@@ -53,8 +53,9 @@ class Alphabet:
         return np.array([self.ids[symbol] for symbol in symbols], np.uint8)
 
     def decode(self, tokens: Sequence[int] | Tokens, between: str = "") -> str:
-        """Symbols of ids, joined."""
-        return between.join(self.symbols[int(token)] for token in tokens)
+        """Symbols of ids, joined; an id of a larger alphabet is shown as \ufffd."""
+        known = len(self.symbols)
+        return between.join(self.symbols[int(t)] if t < known else "\ufffd" for t in tokens)
 
 
 SIGNS = Alphabet(("*", "+", "=", ";", ":", "C", "#", " "))
