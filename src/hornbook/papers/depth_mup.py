@@ -14,7 +14,7 @@ from hornbook.lab.report import Series
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
 from hornbook.theory.residual import ResidualSettings
-from hornbook.theory.steps_depth import depth_check, layer_diversity, learning_rate_sweep
+from hornbook.theory.steps_depth import depth_check, layer_diversity, learning_rate_sweep, width_sweep
 
 TITLE = "Depth-muP: one learning rate for every depth"
 PAPER = "Yang, Yu, Zhu, Hayou 2023, arXiv 2310.02244"
@@ -37,6 +37,8 @@ class Settings:
     examples: int = 1797
     width: int = 64
     depths: tuple[int, ...] = (4, 16, 64)
+    widths: tuple[int, ...] = (64, 128, 256)
+    """For transfer across width, at the first depth; the first is the base."""
     learning_rate_exponents: tuple[int, ...] = (-1, 0, 1, 2, 3, 4, 5)
     """Learning rates are 1e-3 times 2 to these powers."""
     seeds: tuple[int, ...] = (0, 1, 2, 3)
@@ -52,6 +54,7 @@ SCALES = {
     "smoke": Settings(
         width=16,
         depths=(4, 16),
+        widths=(16, 32),
         learning_rate_exponents=(0, 2, 4),
         seeds=(0, 1),
         steps=5,
@@ -123,6 +126,17 @@ def recipe(run: Run, settings: Settings) -> None:
         steps=s.long_steps,
         **sweep,
     )
+    wide = {
+        name: run.step(
+            width_sweep,
+            network=replace(network, parametrization=name, depth=ends[0], base_width=s.widths[0]),
+            widths=s.widths,
+            learning_rates=rates,
+            steps=s.steps,
+            **sweep,
+        )
+        for name in WIDTH_NAMES
+    }
     kappas = {
         name: run.step(
             layer_diversity,
@@ -139,8 +153,11 @@ def recipe(run: Run, settings: Settings) -> None:
     facts = {name: made.facts for name, made in sweeps.items()}
     _report(run, facts, s)
     _report_blocks(run, {name: made.facts for name, made in blocks.items()}, deep_blocks.facts, ends[1])
+    widening = {name: made.facts for name, made in wide.items()}
+    _report_widths(run, widening, ends[0])
     _claim_of_coordinates(run, {name: made.facts for name, made in checks.items()})
     _claims_of_transfer(run, facts, ends)
+    _claim_of_width(run, widening)
     _claim_of_better(
         run,
         "abs-beats-relu",
@@ -204,6 +221,50 @@ def _claim_of_coordinates(run: Run, checks: Mapping[str, Mapping[str, Any]]) -> 
             holds=low > -0.15 and high < 0.15,
             why=f"Without the rate factor the slope is {_average(last['branch_only']):.2f}.",
         )
+    )
+
+
+WIDTH_NAMES = {"depth_mup": "muP", "standard": "standard"}
+
+
+def _report_widths(run: Run, sweeps: Mapping[str, Mapping[str, Any]], depth: int) -> None:
+    section = run.report.section("Across width", f"The same sweep at {depth} blocks.")
+    for name, facts in sweeps.items():
+        section.curves(
+            f"{WIDTH_NAMES[name]}: training loss against the learning rate, one line a width",
+            {f"width {width}": _line(c) for width, c in zip(facts["widths"], facts["curves"], strict=True)},
+            x_label="learning rate at the base width",
+            y_label="log of the training loss",
+            log_x=True,
+        )
+
+
+def _claim_of_width(run: Run, sweeps: Mapping[str, Mapping[str, Any]]) -> None:
+    ours, theirs = ([_finite(p) for p in sweeps[name]["penalty"]] for name in ("depth_mup", "standard"))
+    more = [b - a for a, b in zip(ours, theirs, strict=True)]
+    low, high = student_t_interval(more)
+    first, last = sweeps["depth_mup"]["widths"][0], sweeps["depth_mup"]["widths"][-1]
+    run.claim(
+        Claim(
+            id="the-rate-transfers-across-width",
+            sentence=f"A rate tuned at width {first} costs loss at width {last}, and not under muP.",
+            measured=_average(more),
+            interval=(low, high),
+            unit="log loss paid at the transferred rate, beyond muP's",
+            rule="the 95 % interval over seeds lies above 0 and muP pays less than 0.1 on average",
+            holds=low > 0 and _average(ours) < 0.1,
+            noise=low <= 0 <= high,
+            why=f"muP pays {_average(ours):.2f}.",
+        )
+    )
+    lost = {name: [_finite(None if g is None else -g) for g in sweeps[name]["gain"]] for name in sweeps}
+    _claim_of_better(
+        run,
+        "width-pays-under-mup",
+        f"At the rate tuned at width {first}, width {last} gains more loss under muP than in standard form.",
+        lost["standard"],
+        lost["depth_mup"],
+        unit="log loss gained by width, beyond standard's",
     )
 
 
@@ -329,7 +390,14 @@ def _best_deep(facts: Mapping[str, Any]) -> list[float]:
     ]
 
 
-def _claim_of_better(run: Run, name: str, sentence: str, worse: list[float], better: list[float]) -> None:
+def _claim_of_better(
+    run: Run,
+    name: str,
+    sentence: str,
+    worse: list[float],
+    better: list[float],
+    unit: str = "log loss gained, each at its best rate",
+) -> None:
     gains = [a - b for a, b in zip(worse, better, strict=True)]
     low, high = student_t_interval(gains)
     run.claim(
@@ -338,7 +406,7 @@ def _claim_of_better(run: Run, name: str, sentence: str, worse: list[float], bet
             sentence=sentence,
             measured=sum(gains) / len(gains),
             interval=(low, high),
-            unit="log loss gained, each at its best rate",
+            unit=unit,
             rule="the 95 % interval over seeds lies above 0",
             holds=low > 0,
             noise=low <= 0 <= high,

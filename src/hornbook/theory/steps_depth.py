@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,45 @@ def learning_rate_sweep(
         )
         progress.advance(depth)
     return {
+        "curves": [dataclasses.asdict(curve) for curve in curves],
+        **dataclasses.asdict(transfer(curves)),
+    }
+
+
+@step(version="1")
+def width_sweep(
+    ctx: StepContext,
+    *,
+    network: ResidualSettings,
+    data: Path | None,
+    image_size: int,
+    examples: int,
+    widths: Sequence[int],
+    learning_rates: Sequence[float],
+    seeds: Sequence[int],
+    steps: int,
+    batch: int,
+    noise: float,
+) -> dict[str, Any]:
+    """As `learning_rate_sweep`, over width at one depth: facts `widths`, the rest with one curve a width."""
+    x, y = labelled_vectors(data, image_size, examples)
+    progress = ctx.progress(sum(widths), "units", network.parametrization)
+    curves = []
+    for width in widths:
+        curves += depth_sweep(
+            replace(network, width=width),
+            x,
+            y,
+            depths=[network.depth],
+            learning_rates=learning_rates,
+            seeds=seeds,
+            steps=steps,
+            batch=batch,
+            noise=noise,
+        )
+        progress.advance(width)
+    return {
+        "widths": list(widths),
         "curves": [dataclasses.asdict(curve) for curve in curves],
         **dataclasses.asdict(transfer(curves)),
     }
