@@ -27,8 +27,7 @@ def watched(ctx, *, home: str, rows: int):
     progress = ctx.progress(10, "rows", "writing")
     progress.advance(4)
     progress.set(loss=2.5)
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
+    while True:
         live = read_live(Path(home) / "watch-smoke")
         if live is not None and live.step is not None and live.step["progress"]:
             SEEN.append(live)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 
 import httpx
 import pytest
@@ -50,7 +49,7 @@ async def events(answer):
 
 def all_events(address, body, **options):
     with (
-        httpx.Client(timeout=60) as client,
+        httpx.Client(timeout=None) as client,
         client.stream("POST", f"{address}/chat/stream", json=body, **options) as answer,
     ):
         assert answer.status_code == 200, answer.read()
@@ -151,15 +150,13 @@ def test_fifty_stream_at_once_the_next_waits_and_a_reader_who_leaves_frees_the_p
     async def main():
         received = [0] * PLACES
         limits = httpx.Limits(max_connections=200)
-        async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+        async with httpx.AsyncClient(timeout=None, limits=limits) as client:
 
             async def busy():
                 return (await client.get(f"{address}/chat/busy.json")).json()
 
             async def until(wanted):
-                end = time.monotonic() + 60
-                while not wanted(now := await busy()):
-                    assert time.monotonic() < end, now
+                while not wanted(await busy()):  # pytest's own timeout ends a wait in vain
                     await asyncio.sleep(0.02)
 
             async def read(i):
@@ -205,3 +202,24 @@ def test_fifty_stream_at_once_the_next_waits_and_a_reader_who_leaves_frees_the_p
             await until(lambda now: now["taken"] == now["waiting"] == 0)
 
     asyncio.run(main())
+
+
+def test_the_api_answers_for_the_models_the_chat_has_opened(address, checkpoint):
+    all_events(address, asked(checkpoint, max_tokens=2))
+    names = [model["id"] for model in httpx.get(f"{address}/v1/models").json()["data"]]
+    assert "small" in names
+    body = {
+        "model": "small",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "max_tokens": 5,
+        "temperature": 0,
+    }
+    answer = httpx.post(f"{address}/v1/chat/completions", json=body, timeout=None).json()
+    assert answer["usage"]["completion_tokens"] == 5
+    refused = httpx.post(
+        f"{address}/v1/chat/completions", json=body, headers={"origin": "http://evil.example"}
+    )
+    assert refused.status_code == 403
+    unknown = httpx.post(f"{address}/v1/chat/completions", json={**body, "model": "none"})
+    assert unknown.status_code == 404
+    assert "error" in unknown.json()

@@ -23,7 +23,7 @@ def locked(hostile):
 def test_listening_to_others_needs_a_token(tmp_path):
     with pytest.raises(HornbookError, match="Give it a token"):
         StudioSettings(home=tmp_path, host="0.0.0.0")
-    with pytest.raises(HornbookError, match="at least 12"):
+    with pytest.raises(HornbookError, match="at least 16"):
         StudioSettings(home=tmp_path, token="short")
     for host in ("127.0.0.1", "localhost", "::1", "127.8.9.1"):
         StudioSettings(home=tmp_path, host=host)

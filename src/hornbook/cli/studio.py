@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def studio(args: argparse.Namespace) -> None:
     """Serves the studio until Ctrl-C."""
-    from hornbook.studio.serve import serve
+    from hornbook.studio.serve import require_extra, serve
+
+    require_extra()
     from hornbook.studio.settings import StudioSettings
 
     settings = StudioSettings(

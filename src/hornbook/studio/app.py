@@ -36,6 +36,7 @@ from hornbook.studio.jobs import Jobs
 from hornbook.studio.models import Models
 from hornbook.studio.places import Places
 from hornbook.studio.settings import StudioSettings
+from hornbook.studio.v1 import V1
 
 _HERE = Path(__file__).parent
 _ROOMS = (papers, runs, chat, data, evaluations, redteam, pivotal, annotate, export, machine)
@@ -93,6 +94,7 @@ def create_app(settings: StudioSettings) -> FastAPI:
     for room in _ROOMS:
         for method, path, handler in room.ROUTES:
             add(method, path, handler)
+    app.mount("/v1", V1(studio.models))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     app.add_exception_handler(HornbookError, _told)
     app.add_exception_handler(HTTPException, _http_error)

@@ -261,14 +261,13 @@ async def _remote(
 def _summary(
     reason: str, tokens: int | None, first: float | None, seconds: float, prompt: int | None
 ) -> dict[str, Any]:
-    rest = seconds - (first or 0.0)
     return {
         "reason": reason,
         "tokens": tokens,
         "prompt_tokens": prompt,
         "first_token_seconds": first,
         "seconds": seconds,
-        "tokens_per_second": (tokens - 1) / rest if tokens and tokens > 1 and rest > 0 else None,
+        "tokens_per_second": tokens / seconds if tokens else None,
     }
 
 

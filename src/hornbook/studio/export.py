@@ -32,7 +32,7 @@ def export(request: Request, model: str = "") -> Response:
     jobs = [job for job in studio.jobs.all() if job.kind == "export"][:10]
     return pages.render(
         request, "export.html", offers=offers, model=model, kinds=KINDS, made=made, jobs=jobs,
-        folder=str(folder.absolute()),
+        folder=str(folder),
     )  # fmt: skip
 
 

@@ -1,34 +1,41 @@
 """Serves the studio until Ctrl-C."""
 
-import socket
+import importlib.util
 import sys
 import threading
 import webbrowser
+from typing import TYPE_CHECKING
 
 from hornbook.errors import HornbookError
-from hornbook.studio.settings import StudioSettings
+
+if TYPE_CHECKING:
+    from hornbook.studio.settings import StudioSettings
 
 _LEAVE_SECONDS = 3
 """How long answers in the making may go on after Ctrl-C."""
 
 
-def serve(settings: StudioSettings, *, open_browser: bool = False) -> None:
+def require_extra() -> None:
+    """Refuses in words where the extra `studio` is not installed."""
+    for name in ("fastapi", "uvicorn", "plotly", "python_multipart"):
+        if importlib.util.find_spec(name) is None:
+            raise HornbookError(
+                f"The studio needs {name}, which is not installed: python -m pip install 'hornbook[studio]'"
+            )
+
+
+def serve(settings: "StudioSettings", *, open_browser: bool = False) -> None:
     """Serves until Ctrl-C; says where on standard error.
 
     Raises:
-        HornbookError: the extra `studio` is not installed, or the port is taken.
+        HornbookError: the port is taken.
     """
-    try:
-        import uvicorn
+    import uvicorn
 
-        from hornbook.studio.app import create_app
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "hornbook":
-            raise
-        raise HornbookError(
-            f"The studio needs {error.name}, which is not installed: python -m pip install 'hornbook[studio]'"
-        ) from error
-    listening = _listen(settings.host, settings.port)
+    from hornbook.serve.api.server import bound
+    from hornbook.studio.app import create_app
+
+    listening = bound(settings.host, settings.port)
     port = listening.getsockname()[1]
     address = f"http://{_shown(settings.host)}:{port}/"
     if settings.token is not None:
@@ -49,22 +56,6 @@ def serve(settings: StudioSettings, *, open_browser: bool = False) -> None:
     )
     with listening:
         uvicorn.Server(config).run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    made = socket.socket(family, socket.SOCK_STREAM)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind((host.strip("[]"), port))
-        made.listen(256)
-    except OSError as error:
-        made.close()
-        raise HornbookError(
-            f"The studio cannot listen on {host}:{port} ({error.strerror or error}). "
-            "Is it running already? Otherwise choose another port: --port 8018"
-        ) from error
-    return made
 
 
 def _shown(host: str) -> str:

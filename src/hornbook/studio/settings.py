@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hornbook.errors import HornbookError
+from hornbook.serve.api.guard import LOOPBACK, SHORTEST_TOKEN, is_loopback
 
-_TOKEN = re.compile(r"[A-Za-z0-9_-]{12,}")
-_LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+_TOKEN = re.compile(rf"[A-Za-z0-9_-]{{{SHORTEST_TOKEN},}}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ class StudioSettings:
             )
         if self.token is not None and not _TOKEN.fullmatch(self.token):
             raise HornbookError(
-                "The studio's token must be at least 12 letters, digits, - and _ "
+                f"The studio's token must be at least {SHORTEST_TOKEN} letters, digits, - and _ "
                 "(for example from `openssl rand -hex 16`)."
             )
         if not 0 <= self.port <= 65535:
@@ -64,21 +64,11 @@ class StudioSettings:
         With a token an address is accepted too: such a page cannot choose one as its name.
         """
         name = host.lower().strip("[]").rstrip(".")
-        if name in _LOCAL_NAMES or name in {known.lower() for known in self.names}:
+        if name in LOOPBACK or name in {known.lower() for known in self.names}:
             return True
         if self.token is None:
             return False
         return name == self.host.lower() or is_address(name)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def is_address(host: str) -> bool:

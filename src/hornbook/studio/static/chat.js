@@ -124,7 +124,7 @@
   function summary(done) {
     const parts = [{ length: "Cut at the longest answer allowed", stop: "Done", cancelled: "Stopped" }[done.reason] ?? done.reason];
     if (done.tokens !== null) parts.push(`${done.tokens} tokens`);
-    if (done.first_token_seconds) parts.push(`the first after ${done.first_token_seconds.toFixed(2)} s`);
+    if (done.first_token_seconds) parts.push(`the first after ${done.first_token_seconds < 1 ? `${(1000 * done.first_token_seconds).toFixed(0)} ms` : `${done.first_token_seconds.toFixed(1)} s`}`);
     if (done.tokens_per_second) parts.push(`${done.tokens_per_second.toFixed(0)} a second`);
     return parts.join(", ") + ".";
   }

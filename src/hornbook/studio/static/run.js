@@ -27,7 +27,9 @@
   }
 
   function show(live) {
-    const rows = live.steps.map((step) => {
+    const state = document.querySelector("#state .badge");
+    if (state.textContent !== live.state) state.textContent = live.state;
+    const rows = [...live.steps].reverse().map((step) => {
       const row = Charts.element("tr");
       row.append(Object.assign(Charts.element("th", step.name), { scope: "row" }));
       const state = Charts.element("td", step.state);
