@@ -11,7 +11,7 @@ $(BIN)/hornbook: pyproject.toml constraints.txt
 	@test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	@echo "Installing Hornbook into $(VENV) (PyTorch is large: a few minutes the first time) ..."
 	@$(PIP) torch
-	@$(PIP) -e '.[sandbox]'
+	@$(PIP) -e '.[sandbox,studio]'
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/hornbook
