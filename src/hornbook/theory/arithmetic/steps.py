@@ -194,7 +194,9 @@ def teach(ctx: StepContext, *, lesson: Lesson, pupil: Pupil, each: int, seed: in
 
     lines = lesson.training(np.random.default_rng([seed, 0]))
     questions = lesson.exam(each, np.random.default_rng([seed, 1]))
-    length = max(lines.width + lesson.shift, questions.width + _SPARE)
+    # The longest prompt may meet the steps of another line's longer answer in one batch of the exam.
+    longest = int(questions.prompt.max() + (questions.length - questions.prompt).max())
+    length = max(lines.width + lesson.shift, longest + _SPARE)
     torch.manual_seed(seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model = Decoder(pupil.config(lesson, len(lines.alphabet), length)).to(device)
