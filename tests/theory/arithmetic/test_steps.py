@@ -85,7 +85,7 @@ def test_a_pupil_of_dialogues_is_examined_outside_them(tmp_path):
     asked = run.step(examine, model=made / "model", lesson=bare, each=20, seed=0)
     assert [cell[:2] + cell[3:] for cell in asked.facts["cells"]] == [[1, 1, 20], [2, 2, 20]]
     assert all(line["prompt"].endswith("=") for line in asked.facts["shown"])
-    # The longest question is not the one with the longest answer: both must fit the learned positions at once.
+    # The longest question is not the one with the longest answer: both must fit at once.
     lines = talk.exam(2, np.random.default_rng([0, 1]))
     needed = int(lines.prompt.max() + (lines.length - lines.prompt).max()) + 4
     assert load_plain(made / "model").config.max_position >= needed
