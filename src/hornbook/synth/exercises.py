@@ -5,6 +5,7 @@ examples in the docstring are computed from the plan, never guessed, and the bod
 """
 
 import itertools
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -50,11 +51,30 @@ def draw_value(kind: str, rng: Random) -> Any:
     return words if kind == "words" else " ".join(words)
 
 
-def write_exercise(seed: int, index: int, *, held_out: bool = False) -> Exercise:
-    """Exercise number `index` of the sample `seed`; held-out ones chain operations as training never does."""
+def write_exercise(seed: int, index: int, *, held_out: bool = False, constrained: bool = True) -> Exercise:
+    """Exercise number `index` of the sample `seed`; held-out ones chain operations as training never does.
+
+    constrained: the function's name is drawn, as in phi-1. False: it is left to a teacher who thinks of a
+    fifth of all names, and of the first of those most often.
+    """
     rng = rng_for(VERSION, seed, index, held_out)
     length = weighted(rng, _LENGTHS[1:] if held_out else _LENGTHS)
-    return compose(draw_composition(rng, length, held_out), rng)
+    if constrained:
+        return compose(draw_composition(rng, length, held_out), rng)
+    favourites = _favourites(length, held_out)
+    while True:
+        # The logarithm of the rank is uniform: Zipf's law with exponent 1.
+        composition = favourites[int(len(favourites) ** rng.random()) - 1]
+        if every_step_matters(composition):
+            return compose(composition, rng)
+
+
+@cache
+def _favourites(length: int, held_out: bool) -> tuple[Composition, ...]:
+    """A fifth of the compositions, in the order of a stable hash."""
+    known = compositions(length, held_out)
+    ordered = sorted(known, key=lambda chain: zlib.crc32(b"favourite " + ">".join(chain).encode()))
+    return tuple(ordered[: max(1, len(ordered) // 5)])
 
 
 def draw_composition(rng: Random, length: int, held_out: bool) -> Composition:
@@ -110,11 +130,11 @@ def compose(composition: Composition, rng: Random, *, examples: int = 2, cases: 
 
 
 def exercise_rows(
-    seed: int, rows: int, *, start: int = 0, held_out: bool = False
+    seed: int, rows: int, *, start: int = 0, held_out: bool = False, constrained: bool = True
 ) -> Iterator[dict[str, str]]:
     """Rows of a documents corpus; `text` is the whole function."""
     for index in range(start, rows):
-        exercise = write_exercise(seed, index, held_out=held_out)
+        exercise = write_exercise(seed, index, held_out=held_out, constrained=constrained)
         yield {
             "id": f"exercise-{'test' if held_out else 'train'}-{seed}-{index}",
             "text": exercise.solution,

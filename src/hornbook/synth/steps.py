@@ -21,6 +21,7 @@ from hornbook.synth import (
     exercises,
     preferences,
     prompts,
+    python_pool,
     stories,
     taught,
     textbooks,
@@ -335,18 +336,45 @@ def write_exercises(
     seed: int = 0,
     teacher: str | LanguageModel = "simulated",
     held_out: bool = False,
+    constrained: bool = True,
 ) -> Mapping[str, Any]:
-    """Function exercises (phi-1). Held out: compositions of operations that training never has."""
+    """Function exercises (phi-1). Held out: compositions of operations that training never has.
+
+    constrained: False leaves the names to the (simulated) teacher, who repeats himself.
+    """
     _check_rows(rows)
     model = _open(ctx, teacher)
     if isinstance(model, str):
-        lineage = {"writer": exercises.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
-        made: Iterator[Row] = exercises.exercise_rows(seed, rows, held_out=held_out)
+        lineage = {
+            "writer": exercises.VERSION,
+            "seed": seed,
+            "teacher": model,
+            "held_out": held_out,
+            "constrained": constrained,
+        }
+        made: Iterator[Row] = exercises.exercise_rows(seed, rows, held_out=held_out, constrained=constrained)
         return _write(ctx, made, total=rows, schema="documents", lineage=lineage, fault=_exercises_hold)
     _not_by_the_small_one(model, "exercises")
     kept, removed, counts = _taught(ctx, model, taught.exercise_assignments(seed, rows))
     lineage = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, **counts}
     return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+
+
+@step(version=python_pool.VERSION, makes="corpus", estimate=_estimate(8000, 300))
+def write_python_pool(ctx: StepContext, *, rows: int, seed: int = 0) -> Mapping[str, Any]:
+    """Python as the web has it: a fifth is instructive, and `meta.educational` says which (phi-1, 2.1)."""
+    _check_rows(rows)
+    lineage = {"writer": python_pool.VERSION, "seed": seed, "teacher": "simulated"}
+    made = python_pool.pool_rows(seed, rows)
+    return _write(ctx, made, total=rows, schema="documents", lineage=lineage, drop_repeats=False)
+
+
+@step(version=python_pool.VERSION, makes="corpus", estimate=_estimate(5000, 600))
+def write_lessons(ctx: StepContext, *, rows: int, seed: int = 0) -> Mapping[str, Any]:
+    """Lessons on functions: an explanation for an audience, worked code, a traced example (phi-1, 2.2)."""
+    _check_rows(rows)
+    lineage = {"writer": python_pool.VERSION, "seed": seed, "teacher": "simulated"}
+    return _write(ctx, python_pool.lesson_rows(seed, rows), total=rows, schema="documents", lineage=lineage)
 
 
 @step(version=dialogue.VERSION, makes="corpus", estimate=_estimate(4000, 700))
