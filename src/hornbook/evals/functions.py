@@ -103,7 +103,7 @@ def examine_benchmarks(
     for file in files:
         tasks = [_task(row, file) for row in _lines(file)]
         texts = complete(student, [task["prompt"] for task in tasks], max_tokens=max_tokens)
-        passed = run_tests(tasks, texts)
+        passed = run_tests(tasks, [program_of(*pair) for pair in zip(tasks, texts, strict=True)])
         references = run_tests(tasks, [task["reference"] for task in tasks])
         facts[file.name] = {
             "items": len(tasks),
@@ -114,14 +114,17 @@ def examine_benchmarks(
     return facts
 
 
-def run_tests(tasks: Sequence[Mapping[str, str]], texts: Sequence[str]) -> list[bool]:
-    """Whether each text, put behind its task's prompt, passes the task's tests in the sandbox."""
-    programs = []
-    for task, text in zip(tasks, texts, strict=True):
-        whole = exercises.assemble(task["prompt"], text, task["name"])
-        before = task["prompt"].split(f"def {task['name']}(")[0] if whole.startswith("def ") else ""
-        programs.append(f"{before}{whole}\n\n{task['test']}\n")
-    return [outcome.ok for outcome in run_many(programs, share=False)]
+def program_of(task: Mapping[str, str], text: str) -> str:
+    """The program a student's completion makes: what stands before the function, and the function."""
+    opening = f"def {task['name']}("
+    before, _, prompt = task["prompt"].rpartition(opening)
+    return before + exercises.assemble(opening + prompt, text, task["name"])
+
+
+def run_tests(tasks: Sequence[Mapping[str, str]], programs: Sequence[str]) -> list[bool]:
+    """Whether each program passes its task's tests in the sandbox."""
+    jobs = [f"{program}\n\n{task['test']}\n" for task, program in zip(tasks, programs, strict=True)]
+    return [outcome.ok for outcome in run_many(jobs, share=False)]
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:
@@ -142,7 +145,7 @@ def _task(row: Mapping[str, Any], file: Path) -> dict[str, str]:
             "prompt": row["prompt"],
             "name": name,
             "test": f"{row['test']}\ncheck({name})",
-            "reference": row["canonical_solution"],
+            "reference": row["prompt"] + row["canonical_solution"],
         }
     if "test_list" in row and "code" in row:
         import ast

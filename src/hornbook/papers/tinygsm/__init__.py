@@ -36,7 +36,7 @@ PAPER = "Liu et al. 2023, arXiv 2312.09241"
 BENCHMARK, TEST = 101, 102
 """Seeds of the benchmark's training questions (verifiers) and of its test questions."""
 CHECKPOINTS = ("early", "middle", "late")
-SHARES = {"ninth": 1 / 9, "third": 1 / 3, "two thirds": 2 / 3}
+SHARES = {"third": 1 / 3, "two thirds": 2 / 3}
 """Smaller shares of the arms' problems, trained on for as long."""
 
 
@@ -62,7 +62,7 @@ def _training(learning_rate: float) -> TrainSettings:
 class Settings:
     """What this recipe can be told."""
 
-    problems: int = 12_000
+    problems: int = 13_000
     """Problems that the erring teacher writes for the generators."""
     wrong_each: float = 0.1
     """Chance that the teacher gets an arithmetic operation of a problem wrong."""
@@ -78,25 +78,25 @@ class Settings:
     vocab_size: int = 1024
     tokens: int = 1_000_000
     """Training tokens of a generator."""
-    checkpoints: tuple[float, float] = (0.3, 0.6)
+    checkpoints: tuple[float, float] = (0.6, 0.8)
     """Where in the training the earlier checkpoints lie that give verifier data."""
-    arm_problems: int = 7_000
-    arm_tokens: int = 600_000
+    arm_problems: int = 4_500
+    arm_tokens: int = 400_000
     """Problems and training tokens of the small generators that compare data."""
-    rows: int = 16
-    time: int = 128
+    rows: int = 8
+    time: int = 256
     train: TrainSettings = field(default_factory=lambda: _training(5e-3))
 
-    benchmark: int = 2_000
+    benchmark: int = 1_500
     """Benchmark questions with answers, for verifiers alone."""
     draws: int = 6
     """Solutions a question for the verifier's data: an equal share of each checkpoint and temperature."""
     temperatures: tuple[float, float] = (0.5, 0.7)
-    verifier_tokens: int = 600_000
-    verifier_train: TrainSettings = field(default_factory=lambda: _training(2e-3))
+    verifier_tokens: int = 1_500_000
+    verifier_train: TrainSettings = field(default_factory=lambda: _training(3e-3))
 
     test: int = 300
-    samples: int = 16
+    samples: int = 8
     """Answers a test question that a verifier chooses among."""
     planted: int = 200
     """Near copies of each kind planted among as many times ten clean problems."""
@@ -152,7 +152,6 @@ SCALES = {
         test=8,
         samples=2,
         planted=10,
-        time=256,
         seeds=(0,),
         workers=1,
     ),
@@ -271,7 +270,6 @@ def recipe(run: Run, settings: Settings) -> None:
                 {
                     "last token": plan("small", "small", seed, supervision="last token"),
                     "one checkpoint": plan("small", "small", seed, data="single"),
-                    "random weights": plan("small", "small", seed, fresh=True),
                 }
                 if generator == "small"
                 else {}

@@ -112,13 +112,6 @@ def judge_claims(run: Run, study: Study) -> None:
         _minus(study.chosen(SMALL, SMALL), study.chosen(SMALL, "one checkpoint")),
         paper="+2.6 points (78.9 to 81.5)",
     )
-    _claim(
-        run,
-        "pretrained-verifier",
-        "A verifier that starts from the generator's weights beats one from random weights.",
-        _minus(study.chosen(SMALL, SMALL), study.chosen(SMALL, "random weights")),
-        paper="better (no figure)",
-    )
     by_verifier = _minus(study.chosen(SMALL, LARGE), study.chosen(SMALL, SMALL))
     by_generator = _minus(study.chosen(LARGE, SMALL), study.chosen(SMALL, SMALL))
     _claim(
@@ -213,7 +206,7 @@ def write_report(run: Run, study: Study) -> None:
         "The small generator's answers, chosen by",
         [
             Bar(label=choice, value=100 * fmean(values), interval=_interval(values))
-            for choice in (*choices, "last token", "one checkpoint", "random weights")
+            for choice in (*choices, "last token", "one checkpoint")
             if (values := study.chosen(SMALL, choice))
         ],
         unit="%",
