@@ -23,9 +23,12 @@ def test_it_runs_from_pool_to_report(tmp_path: Path) -> None:
         "exercises",
         "names",
         "filter-finds",
+        "steering-covers-name",
+        "steering-covers-grams",
+        "steering-covers-cells",
     }
     page = (tmp_path / "phi1-smoke" / "report.html").read_text()
-    for words in ("The filter", "Held-out exercises", "pass@1 after exercises"):
+    for words in ("The filter", "Diversity", "Held-out exercises", "pass@1 after exercises"):
         assert words in page
 
 

@@ -248,3 +248,34 @@ def test_a_row_leads_back_to_the_stored_call_that_wrote_it(tmp_path):
         call = store.get(json.loads(written.row["meta"])["call"])
         assert call.response == written.row["text"]  # the corrected answer, not the first one
         assert len(call.request["messages"]) == 3
+
+
+def test_a_steered_session_spends_as_many_calls_on_more_topics(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def answer(request: Request) -> str:
+        assert request.messages is not None
+        prompt = request.messages[0].content
+        asked.append(prompt)
+        topic = re.search(r"lesson about (.+?) for", prompt)
+        noun = re.search(r"Mention (.+?) somewhere", prompt)
+        assert topic is not None
+        assert noun is not None
+        return f"This lesson tells of {topic.group(1)} with {noun.group(1)}. " + " ".join(
+            f"word{(len(asked) * 7 + k * k) % 997}" for k in range(60)
+        )
+
+    runs = Run(tmp_path, recipe="t", scale="smoke", settings={}, quiet=True)
+    topics = {}
+    for steered in (False, True):
+        asked.clear()
+        teacher = SimulatedModel(f"steered {steered}", answer)
+        made = runs.step(steps.write_textbooks, rows=24, seed=2, teacher=teacher, steered=steered)
+        assert len(asked) == 24
+        assert made.facts["rows"] == 24
+        assert made.facts["steered"] is steered
+        rows = Corpus.open(made.path).iter_rows(["meta"])
+        topics[steered] = len({json.loads(row["meta"])["concept"] for row in rows})
+    assert topics[True] > topics[False]
+    with pytest.raises(HornbookError, match="simulated teacher is not called"):
+        runs.step(steps.write_textbooks, rows=4, steered=True)

@@ -391,6 +391,23 @@ def test_a_bad_step_is_skipped_and_many_stop_the_run(tmp_path: Path) -> None:
         trainer.run(NullProgress(), say=said.append)
 
 
+def test_a_phase_of_other_data_is_no_spike(tmp_path: Path) -> None:
+    """The last phase's loss is forgotten: data with another level of loss are learned, not refused."""
+    easy = CyclingLoader(vocabulary=2, rows=8)
+    hard = CyclingLoader(vocabulary=32, rows=8, seed=1)
+    trainer = Trainer(
+        model(),
+        next_token,
+        [Phase(name="easy", loader=easy, steps=80), Phase(name="hard", loader=hard, steps=15)],
+        settings(spike_window=16, spike_stop=3),
+        tmp_path,
+    )
+    losses: list[float] = []
+    result = trainer.run(NullProgress(), log=lambda **numbers: losses.append(numbers["loss"]))
+    assert losses[80] > 1.5 * max(losses[64:80])
+    assert result.skipped == 0
+
+
 def test_nan_weights_are_never_saved(tmp_path: Path) -> None:
     snapshot = checkpoint.Snapshot({"w": torch.tensor([1.0, float("nan")])}, {}, {}, {})
     with pytest.raises(HornbookError, match="weight w holds NaN"):

@@ -25,6 +25,8 @@ from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
+from hornbook.papers.coverage_report import claim_steering, report_steering
+from hornbook.synth.coverage_study import study_steering
 from hornbook.synth.steps import write_exercises, write_lessons, write_python_pool
 from hornbook.train.pretrain import PhasePlan
 from hornbook.train.probes import train_probes
@@ -58,6 +60,8 @@ class Settings:
     lessons: int = 4_000
     exercises: int = 3_000
     test: int = 300
+    calls: int = 1_000
+    """Texts of each writer in the comparison of steered with random plans."""
     vocab_size: int = 1024
     hidden_size: int = 64
     heads: int = 1
@@ -118,6 +122,7 @@ SCALES = {
         lessons=60,
         exercises=60,
         test=6,
+        calls=120,
         vocab_size=320,
         hidden_size=16,
         layers=1,
@@ -193,6 +198,9 @@ def recipe(run: Run, settings: Settings) -> None:
         keep_phases=True,
     )
 
+    # What steering the next calls to where coverage is thin is worth.
+    steering = run.step(study_steering, calls=s.calls, seeds=s.seeds)
+
     # 4. pass@1 on held-out compositions.
     examined = run.step(
         examine_functions,
@@ -209,7 +217,9 @@ def recipe(run: Run, settings: Settings) -> None:
     run.output(model=best)
     plumbing = run.step(examine_benchmarks, student=best, files=s.data) if s.data else None
     _claims(run, s, examined, filtered)
+    claim_steering(run, steering.facts, len(s.seeds))
     _report(run, s, examined, classifier, filtered, plumbing, corpora)
+    report_steering(run, steering.facts, s.calls)
 
 
 def _passed(examined: Artifact, arm: str, stage: str, seeds: Sequence[int]) -> list[float]:

@@ -14,7 +14,7 @@ from hornbook.errors import HornbookError
 from hornbook.lab.run import Run
 
 SCALE_NAMES = ("smoke", "quick", "gpu", "paper")
-_NOT_RECIPES = {"registry", "template"}
+_NOT_RECIPES = {"coverage_report", "registry", "template"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

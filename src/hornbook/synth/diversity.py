@@ -53,12 +53,10 @@ def near_duplicates(sample: Sequence[str], threshold: float = 0.5, n: int = 5) -
     """For each text: has its set of word n-grams a Jaccard similarity >= `threshold` with an earlier one?
 
     Exact. Two sets that are so similar share a gram among the rarest of either: of k grams, the k -
-    ceil(threshold k) + 1 rarest. Only those are indexed (prefix filtering, Chaudhuri et al. 2006), so the grams
-    that every text of a template has cost nothing. A text of fewer than n words is one gram of all its words.
+    ceil(threshold k) + 1 rarest. Only those are indexed (prefix filtering, Chaudhuri et al. 2006), so the
+    grams that every text of a template has cost nothing. A text of fewer than n words repeats nothing.
     """
-    sets: list[set[tuple[str, ...]]] = []
-    for text in sample:
-        sets.append(set(ngrams(text, n)))
+    sets = [set(ngrams(text, n)) for text in sample]
     frequency: Counter[tuple[str, ...]] = Counter()
     for grams in sets:
         frequency.update(grams)

@@ -5,7 +5,7 @@ plan, also under a second number assignment. With a real teacher the texts pass 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -27,11 +27,14 @@ from hornbook.synth import (
     textbooks,
     word_problems,
 )
+from hornbook.synth.coverage import growth, write_steered
 from hornbook.synth.diversity import diversity, words
 from hornbook.synth.teacher import Assignment, Teacher, is_small_embedded, open_teacher, write_taught
 
 CHUNK = 1000
 DIVERSITY_SAMPLE = 4000
+GROWTH_SAMPLE = 1600
+"""Texts whose coverage is followed as they grow in number."""
 Row = dict[str, Any]
 Fault = Callable[[list[Row]], list[str]]
 """For a chunk of rows, one reason each why it is removed; empty: it is kept."""
@@ -180,23 +183,43 @@ def _write(
     }
     if len(sample) > 1:
         facts["diversity"] = diversity(sample)
+        facts["growth"] = growth(sample[:GROWTH_SAMPLE])
     return facts
 
 
+STEERED_WIDTH = 4
+"""Plans drawn for each call of a steered session: a plan costs no call."""
+
+
 def _taught(
-    ctx: StepContext, teacher: LanguageModel, assignments: list[Assignment]
+    ctx: StepContext, teacher: LanguageModel, assignments: list[Assignment], calls: int | None = None
 ) -> tuple[list[Row], list[Row], dict[str, Any]]:
-    """Rows, removed rows with reasons, and counts of a real teacher's work."""
-    progress = ctx.progress(len(assignments), "texts", teacher.identity)
+    """Rows, removed rows with reasons, and counts of a real teacher's work.
+
+    calls: fewer than there are assignments: they are spent where what is written so far is thin.
+    """
+    calls = len(assignments) if calls is None else calls
+    progress = ctx.progress(calls, "texts", teacher.identity)
     rows: list[Row] = []
     removed: list[Row] = []
     corrected = 0
-    for written in write_taught(teacher, assignments, progress=progress):
-        if written.row is not None:
-            rows.append(written.row)
-            corrected += written.corrected
-        else:
-            removed.append({"reason": written.problem, "id": written.assignment.id, "text": written.text})
+
+    def write(numbers: Sequence[int]) -> list[str]:
+        nonlocal corrected
+        texts = []
+        for written in write_taught(teacher, [assignments[n] for n in numbers], progress=progress):
+            texts.append("" if written.row is None else _text(written.row))
+            if written.row is not None:
+                rows.append(written.row)
+                corrected += written.corrected
+            else:
+                removed.append({"reason": written.problem, "id": written.assignment.id, "text": written.text})
+        return texts
+
+    if calls < len(assignments):
+        write_steered([item.facets for item in assignments], calls, write)
+    else:
+        write(range(len(assignments)))
     return rows, removed, {"teacher": teacher.identity, "corrected": corrected}
 
 
@@ -213,6 +236,14 @@ def _not_by_the_small_one(teacher: LanguageModel, what: str) -> None:
         )
 
 
+def _not_steered(steered: bool) -> None:
+    if steered:
+        raise HornbookError(
+            "steered=True chooses what a teacher is called for next; the simulated teacher is not called and "
+            "draws its plans evenly. Name a teacher, or leave steered out."
+        )
+
+
 def _check_rows(rows: int) -> None:
     if rows < 1:
         raise HornbookError(f"rows is {rows}; a corpus has at least 1 row.")
@@ -226,16 +257,33 @@ def write_stories(
     seed: int = 0,
     teacher: str | LanguageModel = "simulated",
     held_out: bool = False,
+    steered: bool = False,
 ) -> Mapping[str, Any]:
-    """Stories with a required word triple (TinyStories). Held out: word triples that training never has."""
+    """Stories with a required word triple (TinyStories). Held out: word triples that training never has.
+
+    steered: spend a real teacher's calls where what it wrote so far is thin (see `coverage`); the same
+    argument of the other writers does the same.
+    """
     _check_rows(rows)
     model = _open(ctx, teacher)
     if isinstance(model, str):
+        _not_steered(steered)
         lineage = {"writer": stories.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
         made: Iterator[Row] = stories.story_rows(seed, rows, held_out=held_out)
         return _write(ctx, made, total=rows, schema="documents", lineage=lineage)
-    kept, removed, counts = _taught(ctx, model, taught.story_assignments(seed, rows, held_out=held_out))
-    lineage = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, **counts}
+    kept, removed, counts = _taught(
+        ctx,
+        model,
+        taught.story_assignments(seed, STEERED_WIDTH * rows if steered else rows, held_out=held_out),
+        rows,
+    )
+    lineage = {
+        "writer": prompts.VERSION,
+        "seed": seed,
+        "held_out": held_out,
+        "steered": steered,
+        **counts,
+    }
     return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
 
 
@@ -252,6 +300,7 @@ def write_word_problems(
     wrong_each: float = 0.0,
     solutions: int = 1,
     executed: bool = True,
+    steered: bool = False,
 ) -> Mapping[str, Any]:
     """Word problems with programs (TinyGSM). Held out: skeletons that training never has.
 
@@ -267,6 +316,7 @@ def write_word_problems(
     _check_rows(rows)
     model = _open(ctx, teacher)
     if isinstance(model, str):
+        _not_steered(steered)
         noise = word_problems.Teacher(
             wrong_share=wrong_share, broken_share=broken_share, wrong_each=wrong_each
         )
@@ -294,7 +344,9 @@ def write_word_problems(
             facts["teacher_right"] = flaws.count("") / len(flaws)
         return facts
     _not_by_the_small_one(model, "word problems")
-    questions, removed, first = _taught(ctx, model, taught.question_assignments(seed, rows))
+    questions, removed, first = _taught(
+        ctx, model, taught.question_assignments(seed, STEERED_WIDTH * rows if steered else rows), rows
+    )
     kept, more, second = _taught(ctx, model, taught.solution_assignments(questions, seed))
     lineage = {
         "writer": prompts.VERSION,
@@ -302,6 +354,7 @@ def write_word_problems(
         "teacher": second["teacher"],
         "corrected": first["corrected"] + second["corrected"],
         "held_out": held_out,
+        "steered": steered,
     }
     return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed + more)
 
@@ -314,17 +367,27 @@ def write_textbooks(
     seed: int = 0,
     teacher: str | LanguageModel = "simulated",
     held_out: bool = False,
+    steered: bool = False,
 ) -> Mapping[str, Any]:
     """Textbook passages (phi-1); every printed output was computed by running the code shown."""
     _check_rows(rows)
     model = _open(ctx, teacher)
     if isinstance(model, str):
+        _not_steered(steered)
         lineage = {"writer": textbooks.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
         made: Iterator[Row] = textbooks.textbook_rows(seed, rows, held_out=held_out)
         return _write(ctx, made, total=rows, schema="documents", lineage=lineage)
     _not_by_the_small_one(model, "textbooks")
-    kept, removed, counts = _taught(ctx, model, taught.textbook_assignments(seed, rows))
-    lineage = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, **counts}
+    kept, removed, counts = _taught(
+        ctx, model, taught.textbook_assignments(seed, STEERED_WIDTH * rows if steered else rows), rows
+    )
+    lineage = {
+        "writer": prompts.VERSION,
+        "seed": seed,
+        "held_out": held_out,
+        "steered": steered,
+        **counts,
+    }
     return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
 
 
@@ -337,6 +400,7 @@ def write_exercises(
     teacher: str | LanguageModel = "simulated",
     held_out: bool = False,
     constrained: bool = True,
+    steered: bool = False,
 ) -> Mapping[str, Any]:
     """Function exercises (phi-1). Held out: compositions of operations that training never has.
 
@@ -345,6 +409,7 @@ def write_exercises(
     _check_rows(rows)
     model = _open(ctx, teacher)
     if isinstance(model, str):
+        _not_steered(steered)
         lineage = {
             "writer": exercises.VERSION,
             "seed": seed,
@@ -355,8 +420,16 @@ def write_exercises(
         made: Iterator[Row] = exercises.exercise_rows(seed, rows, held_out=held_out, constrained=constrained)
         return _write(ctx, made, total=rows, schema="documents", lineage=lineage, fault=_exercises_hold)
     _not_by_the_small_one(model, "exercises")
-    kept, removed, counts = _taught(ctx, model, taught.exercise_assignments(seed, rows))
-    lineage = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, **counts}
+    kept, removed, counts = _taught(
+        ctx, model, taught.exercise_assignments(seed, STEERED_WIDTH * rows if steered else rows), rows
+    )
+    lineage = {
+        "writer": prompts.VERSION,
+        "seed": seed,
+        "held_out": held_out,
+        "steered": steered,
+        **counts,
+    }
     return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
 
 

@@ -73,7 +73,8 @@ def story_assignments(seed: int, rows: int, *, held_out: bool = False) -> list[A
                 name, text, "taught/stories", seed=seed, index=index, plan=plan.as_json(), verified="form"
             ), ""
 
-        out.append(Assignment(id=name, prompt=prompt, check=check))
+        facets = {"verb": plan.verb, "noun": plan.noun, "adjective": plan.adjective}
+        out.append(Assignment(id=name, prompt=prompt, check=check, facets=facets))
     return out
 
 
@@ -83,11 +84,9 @@ def question_assignments(seed: int, rows: int) -> list[Assignment]:
     for index in range(rows):
         rng = rng_for(prompts.VERSION + "/question", seed, index, False)
         problem = write_problem(seed, index)
-        prompt = prompts.QUESTION.format(
-            seed_question=problem.question,
-            place=f"a {pick(rng, tuple(PLACES))}",
-            name=pick(rng, GIRLS + BOYS),
-        )
+        place, person = pick(rng, tuple(PLACES)), pick(rng, GIRLS + BOYS)
+        prompt = prompts.QUESTION.format(seed_question=problem.question, place=f"a {place}", name=person)
+        facets = {"skeleton": "|".join(problem.skeleton), "place": place}
         name = f"taught-question-{seed}-{index}"
 
         def check(text: str, name: str = name, index: int = index) -> tuple[dict[str, Any] | None, str]:
@@ -99,7 +98,7 @@ def question_assignments(seed: int, rows: int) -> list[Assignment]:
                 else (_row(name, text, "taught/questions", seed=seed, index=index), "")
             )
 
-        out.append(Assignment(id=name, prompt=prompt, check=check))
+        out.append(Assignment(id=name, prompt=prompt, check=check, facets=facets))
     return out
 
 
@@ -142,9 +141,11 @@ def textbook_assignments(seed: int, rows: int) -> list[Assignment]:
         rng = rng_for(prompts.VERSION + "/textbook", seed, index, False)
         concept, noun = pick(rng, CONCEPTS), pick(rng, THINGS).noun
         code = " Show one small Python example and what it prints." if concept.code else ""
+        audience = pick(rng, AUDIENCES)
         prompt = prompts.TEXTBOOK.format(
-            concept=concept.name, audience=pick(rng, AUDIENCES), tone=pick(rng, TONES), noun=noun, code=code
+            concept=concept.name, audience=audience, tone=pick(rng, TONES), noun=noun, code=code
         )
+        facets = {"topic": concept.name, "audience": audience, "noun": noun}
         name = f"taught-textbook-{seed}-{index}"
 
         def check(
@@ -159,7 +160,7 @@ def textbook_assignments(seed: int, rows: int) -> list[Assignment]:
             )
             return (None, problem) if problem else (row, "")
 
-        out.append(Assignment(id=name, prompt=prompt, check=check))
+        out.append(Assignment(id=name, prompt=prompt, check=check, facets=facets))
     return out
 
 
@@ -181,7 +182,10 @@ def exercise_assignments(seed: int, rows: int) -> list[Assignment]:
             )
             return (None, problem) if problem else (row, "")
 
-        out.append(Assignment(id=name, prompt=prompts.EXERCISE.format(name=function), check=check))
+        assignment = Assignment(
+            id=name, prompt=prompts.EXERCISE.format(name=function), check=check, facets={"name": function}
+        )
+        out.append(assignment)
     return out
 
 

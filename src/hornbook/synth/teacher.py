@@ -7,8 +7,8 @@ it is read, so a session that stops, for whatever reason, asks only what is miss
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -67,11 +67,15 @@ UNAVAILABLE_SHARE = 0.02
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """One text to be written: the prompt, and `check(text)` giving (row or None, what is wrong or empty)."""
+    """One text to be written: the prompt, and `check(text)` giving (row or None, what is wrong or empty).
+
+    facets: what the text is to be about, by kind, for those who steer (see `coverage`).
+    """
 
     id: str
     prompt: str
     check: Callable[[str], tuple[dict[str, Any] | None, str]]
+    facets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,11 @@ class SpikeGuard:
             )
         return None
 
+    def forget(self) -> None:
+        """Other data have another level of loss: at the start of a phase nothing before it counts."""
+        self.losses.clear()
+        self.in_a_row = 0
+
     def state(self) -> dict[str, object]:
         """For the checkpoint."""
         return {"losses": list(self.losses), "in_a_row": self.in_a_row, "skipped": self.skipped}

@@ -418,6 +418,8 @@ class Trainer:
         position = self.position
         stretch = next(s for s in self.stretches if s.first <= position.step < s.last)
         phase = stretch.phase
+        if position.step == stretch.first:
+            self.guard.forget()
         if phase.schedule is not None:
             factor = phase.schedule.factor(position.step - stretch.first, stretch.steps)
         else:

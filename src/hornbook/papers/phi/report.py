@@ -164,6 +164,17 @@ def _written(report: Report, made: Made) -> None:
                 [Sample(text=row["text"], code=name == "exercises") for row, _ in zip(rows, range(3))],
                 shown=1,
             )
+    report.curves(
+        "Near duplicates as a corpus grows",
+        {
+            name: [(line["texts"], 100 * line["near_duplicates"]) for line in corpus.facts["growth"]]
+            for name, corpus in made.written.items()
+            if corpus.facts.get("growth")
+        },
+        x_label="texts",
+        y_label="% that nearly repeat an earlier text",
+        note="5-gram Jaccard similarity of at least 0.5.",
+    )
     report.bars(
         "Bytes a token holds, by domain",
         {name: tokens.facts["bytes_per_token"] for name, tokens in made.tokens.items()},

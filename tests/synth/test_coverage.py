@@ -1,0 +1,76 @@
+"""Coverage against counting by hand, and steering against drawing at random, where the truth is known."""
+
+import re
+from random import Random
+
+import numpy as np
+import pytest
+
+from hornbook.errors import HornbookError
+from hornbook.synth.coverage import Cells, Coverage, growth, never_hit, steer, write_steered
+from hornbook.synth.stories import story_rows
+
+TEXTS = [row["text"] for row in story_rows(4, 220)]
+
+
+def test_growth_is_what_counting_each_prefix_gives() -> None:
+    lines = growth(TEXTS, [{"topic": str(number % 7)} for number in range(220)])
+    assert [line["texts"] for line in lines] == [100, 200, 220]
+    for line in lines:
+        part = [re.findall(r"[a-z0-9']+", text.lower()) for text in TEXTS[: int(line["texts"])]]
+        grams = [tuple(text[at : at + 4]) for text in part for at in range(len(text) - 3)]
+        assert line["topic"] == 7
+        assert line["grams"] == len(set(grams))
+        assert line["distinct_4"] == pytest.approx(len(set(grams)) / len(grams))
+    copied = growth([*TEXTS[:110], *TEXTS[:110]])
+    assert copied[-1]["near_duplicates"] == pytest.approx(0.5, abs=0.01)
+    assert copied[-1]["cells"] == growth(TEXTS[:110], cells=Cells.fit([*TEXTS[:110]] * 2))[-1]["cells"]
+    assert copied[-1]["grams"] == growth(TEXTS[:110])[-1]["grams"]
+    assert growth([]) == []
+
+
+def test_an_embedding_puts_like_texts_nearer_than_unlike_ones() -> None:
+    cells = Cells.fit(TEXTS)
+    vectors = cells.embed([TEXTS[0], TEXTS[0].replace("and", "or"), TEXTS[1]])
+    near, far = np.linalg.norm(vectors[0] - vectors[1]), np.linalg.norm(vectors[0] - vectors[2])
+    assert near < 0.5 * far
+    assert (cells.of(TEXTS) == cells.of(TEXTS)).all()
+
+
+def test_thin_places_come_first_and_one_batch_spreads_its_calls() -> None:
+    coverage = Coverage()
+    for _ in range(5):
+        coverage.add({"topic": "loops"}, "a loop runs and runs and runs")
+    plans = [{"topic": name} for name in ("loops", "sets", "sets", "files", "loops")]
+    assert steer(coverage, plans, 3) == [1, 3, 2]
+    assert coverage.thinness({"topic": "files"}) == 1.0
+    assert coverage.thinness({"topic": "loops"}) < 0.1
+    with pytest.raises(HornbookError, match="2 plans to choose from for 3 calls"):
+        steer(coverage, plans[:2], 3)
+    assert never_hit(plans, "topic", ["sets", "maps", "files"]) == ["maps"]
+
+
+def test_a_topic_that_brings_nothing_new_is_left_for_one_that_does() -> None:
+    coverage = Coverage()
+    random = Random(0)
+    for _ in range(6):
+        coverage.add({"topic": "dull"}, "the same four words every single time again")
+        words = [f"w{random.randrange(10_000)}" for _ in range(30)]
+        coverage.add({"topic": "rich"}, " ".join(words))
+    assert coverage.thinness({"topic": "rich"}) > 5 * coverage.thinness({"topic": "dull"})
+
+
+def test_steering_covers_more_topics_a_call_than_drawing_at_random() -> None:
+    random = Random(3)
+    plans = [{"topic": f"t{int(200 * random.random() ** 2)}"} for _ in range(1200)]
+    asked: list[int] = []
+
+    def write(numbers: object) -> list[str]:
+        asked.extend(numbers)  # type: ignore[call-overload]
+        return [f"about {plans[number]['topic']} and nothing else at all" for number in numbers]  # type: ignore
+
+    used = write_steered(plans, 200, write, batch=20, width=6)
+    assert used == asked
+    assert len(set(used)) == 200
+    steered = len({plans[number]["topic"] for number in used})
+    assert steered > 1.15 * len({plan["topic"] for plan in plans[:200]})
