@@ -45,8 +45,8 @@ def report_steering(run: Run, facts: Mapping[str, Any], calls: int) -> None:
     """Coverage as it grows, by writer, steered and not, and what was never hit."""
     run.report.section(
         "Diversity",
-        f"{calls:,} calls of each writer, with plans drawn at random and chosen of four where coverage is thin. "
-        "Means over seeds.",
+        f"{calls:,} calls of each writer, with plans drawn at random and chosen of four where coverage is "
+        "thin. Means over seeds.",
     )
     rows = []
     for writer, one in facts.items():
