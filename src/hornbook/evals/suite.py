@@ -21,6 +21,14 @@ from hornbook.evals.benchmarks.run import Asking, load_items, run_card
 from hornbook.evals.benchmarks.source import has_rows
 from hornbook.evals.result import Result, Score, Task, both_sides, one_line
 from hornbook.evals.sample_store import SampleStore
+from hornbook.evals.suite_items import (
+    ITEMS,
+    SEED,
+    exercise_rows,
+    policy_rows,
+    story_rows,
+    word_problem_metas,
+)
 from hornbook.infer.open import open_model
 from hornbook.lab.statistics import wilson_interval
 from hornbook.lab.step import Artifact, StepContext, step
@@ -33,11 +41,7 @@ from hornbook.lm.base import (
     Request,
 )
 from hornbook.lm.base import Score as Likelihood
-from hornbook.synth.dialogue import dialogue_rows
-from hornbook.synth.word_problems import problem_rows
 
-SEED = 977_003
-ITEMS = 200
 _SAMPLES = 12
 
 Watch = Callable[[int, str], AbstractContextManager[Advances]]
@@ -46,8 +50,7 @@ Watch = Callable[[int, str], AbstractContextManager[Advances]]
 
 def _word_problems(model: LanguageModel, items: int, seed: int) -> Result:
     began = time.perf_counter()
-    rows = list(problem_rows(seed, items, held_out=True))
-    known = [json.loads(row["meta"]) for row in rows]
+    known = word_problem_metas(items, seed)
     got = asked(model, known, [meta["question"] for meta in known], max_tokens=256)
     metas, texts = got.rows, got.texts
     score = word_problems.grade(texts, metas)
@@ -80,7 +83,7 @@ def _word_problems(model: LanguageModel, items: int, seed: int) -> Result:
 
 def _exercises(model: LanguageModel, items: int, seed: int) -> Result:
     began = time.perf_counter()
-    rows = list(dialogue_rows(seed, items, held_out=True, shares={"function": 1.0}))
+    rows = exercise_rows(items, seed)
     known = [json.loads(row["meta"]) for row in rows]
     got = asked(model, known, [row["messages"][0]["content"] for row in rows], max_tokens=200)
     metas, requests, texts = got.rows, got.requests, got.texts
@@ -103,7 +106,7 @@ def _exercises(model: LanguageModel, items: int, seed: int) -> Result:
 
 def _policy(model: LanguageModel, items: int, seed: int) -> Result:
     began = time.perf_counter()
-    known = policy.policy_items(items, items, seed)
+    known = policy_rows(items, seed)
     got = asked(model, known, [row.request for row in known], max_tokens=80)
     rows, texts = got.rows, got.texts
     score = policy.grade(texts, rows)
@@ -146,8 +149,7 @@ def _policy(model: LanguageModel, items: int, seed: int) -> Result:
 
 def _stories(model: LanguageModel, items: int, seed: int) -> Result:
     began = time.perf_counter()
-    count = max(1, items // 4)  # a story is long, and each has many sentences to grade
-    rows = list(dialogue_rows(seed, count, held_out=True, shares={"story": 1.0}))
+    rows = story_rows(items, seed)
     known = [json.loads(row["meta"])["plan"] for row in rows]
     got = asked(model, known, [row["messages"][0]["content"] for row in rows], max_tokens=320)
     plans, requests, texts = got.rows, got.requests, got.texts

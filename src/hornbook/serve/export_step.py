@@ -79,7 +79,7 @@ def export(
         domain: _take(domain, given, original.tokenizer, tokens_per_domain)
         for domain, given in validation.items()
     }
-    total = sum(map(len, texts.values())) * (1 + sum(kind != HF for kind in wanted))
+    total = sum(count for _, count in texts.values()) * (1 + sum(kind != HF for kind in wanted))
     progress = ctx.progress(total, "documents")
     base = _bits(original, texts, progress.advance)
     answers = [_answer(original, prompt) for prompt in prompts]

@@ -18,6 +18,7 @@ from hornbook.errors import HornbookError
 from hornbook.evals.choices import examine_probes
 from hornbook.evals.story_likelihood import judge_stories
 from hornbook.evals.suite import examine
+from hornbook.evals.suite_items import evaluation_sets
 from hornbook.lab.run import Run
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
@@ -67,7 +68,12 @@ def recipe(run: Run, settings: Settings) -> None:
         low=[organic / "train"],
         labels_by="the teacher's textbook passages and exercises against random organic documents",
     )
-    curated = run.step(curate, corpus=organic / "train", evaluation_sets=tests, educational=educational)
+    curated = run.step(
+        curate,
+        corpus=organic / "train",
+        evaluation_sets={**tests, **evaluation_sets(settings.items)},  # and the very items of step 7
+        educational=educational,
+    )
 
     # 4. One tokenizer for the mixture.
     tokenizer = run.step(
