@@ -45,7 +45,9 @@ def test_planted_copies_of_suite_items_are_removed_and_stories_are_kept(tmp_path
     with CorpusWriter(tmp_path / "corpus", "documents", {}) as writer:
         writer.write_rows({**row, "meta": "{}"} for row in rows)
     run = Run(tmp_path / "runs", recipe="t", scale="smoke", settings={}, quiet=True)
-    made = run.step(curate, corpus=tmp_path / "corpus", evaluation_sets=sets, settings=CurateSettings(rules=(), near=None))
+    made = run.step(
+        curate, corpus=tmp_path / "corpus", evaluation_sets=sets, settings=CurateSettings(rules=(), near=None)
+    )
     removed = Corpus.open(made.path / "removed")
     reasons = removed.read_attributes("curation").to_pylist()
     caught = {

@@ -69,7 +69,7 @@ def test_steering_covers_more_topics_a_call_than_drawing_at_random() -> None:
         asked.extend(numbers)  # type: ignore[call-overload]
         return [f"about {plans[number]['topic']} and nothing else at all" for number in numbers]  # type: ignore
 
-    used = write_steered(plans, 200, write, batch=20, width=6)
+    used = write_steered(plans, 200, write, batch=20)
     assert used == asked
     assert len(set(used)) == 200
     steered = len({plans[number]["topic"] for number in used})

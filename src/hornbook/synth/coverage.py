@@ -82,26 +82,29 @@ def write_steered(
     write: Callable[[Sequence[int]], Sequence[str]],
     *,
     batch: int = 64,
-    width: int = 4,
 ) -> list[int]:
     """Spends `calls` on the candidate plans, batch by batch; returns the numbers of those used, in order.
 
     Args:
-        plans: facets of the candidates; at least `calls`, several times as many to choose well.
+        plans: facets of the candidates; at least `calls`, several times as many to choose well. Each batch
+            chooses among the next of them, in order: what was passed over does not crowd out new ones.
         write: texts of the plans with these numbers; an empty text (a refusal) counts as nothing new.
-        width: candidates looked at for each call of a batch, in the order of `plans`.
+
+    Raises:
+        HornbookError: fewer plans than calls.
     """
+    if calls > len(plans):
+        raise HornbookError(f"steering has {len(plans)} plans to choose from for {calls} calls; draw more.")
     coverage, used = Coverage(), list[int]()
-    waiting = list(range(len(plans)))
+    begun = 0
     while len(used) < calls:
         size = min(batch, calls - len(used))
-        window = waiting[: max(size, width * size)]
-        picked = [window[place] for place in steer(coverage, [plans[number] for number in window], size)]
+        ended = len(plans) * (len(used) + size) // calls
+        picked = [begun + place for place in steer(coverage, plans[begun:ended], size)]
+        begun = ended
         for number, text in zip(picked, write(picked), strict=True):
             coverage.add(plans[number], text)
         used += picked
-        taken = set(picked)
-        waiting = [number for number in waiting if number not in taken]
     return used
 
 

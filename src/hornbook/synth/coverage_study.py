@@ -83,7 +83,7 @@ def study_steering(
             candidates = [write(seed, index) for index in range(width * calls)]
             texts = [text for text, _ in candidates]
             facets = [plan for _, plan in candidates]
-            used = write_steered(facets, calls, partial(_these, texts), batch=batch, width=width)
+            used = write_steered(facets, calls, partial(_these, texts), batch=batch)
             cells = Cells.fit(texts)
             for way, numbers in (("random", list(range(calls))), ("steered", used)):
                 own = [facets[number] for number in numbers]

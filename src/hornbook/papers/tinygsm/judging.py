@@ -175,12 +175,12 @@ def judge_claims(run: Run, study: Study) -> None:
     run.claim(
         Claim(
             id="decontamination",
-            sentence="13-grams without digits catch copies with other numbers and miss a plan told again.",
+            sentence="13-grams without digits catch copies with other numbers and miss most plans told again.",
             paper_value="22 of 11.0 million questions removed",
             measured=near[0] - far[0],
             unit="difference of recalls",
-            rule="the interval of the one recall lies above 0.9, that of the other below 0.1",
-            holds=near[1] > 0.9 and far[2] < 0.1,
+            rule="the interval of the one recall lies above 0.9, that of the other below 0.5",
+            holds=near[1] > 0.9 and far[2] < 0.5,
             why=f"Recall {near[0]:.1%} and {far[0]:.1%}.",
         )
     )
