@@ -175,7 +175,7 @@ def judge_claims(run: Run, study: Study) -> None:
     run.claim(
         Claim(
             id="decontamination",
-            sentence="13-grams without digits catch copies with other numbers and miss most plans told again.",
+            sentence="13-grams without digits catch copies with other numbers and miss most retold plans.",
             paper_value="22 of 11.0 million questions removed",
             measured=near[0] - far[0],
             unit="difference of recalls",
