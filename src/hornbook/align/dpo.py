@@ -5,7 +5,9 @@ losses are `hornbook.train.objectives.Preference`. The reference is the checkpoi
 log-probabilities are computed once, before training, and it is not in memory afterwards.
 """
 
+import hashlib
 import io
+import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -81,8 +83,16 @@ def encode_pairs(
     for corpus in corpora:
         if corpus.schema != "preferences":
             raise HornbookError(f"The corpus {corpus.folder} holds {corpus.schema}, not preferences.")
-        for row in corpus.iter_rows(["messages", "chosen", "rejected"]):
+        for row in corpus.iter_rows(["messages", "chosen", "rejected", "meta"]):
             chosen, rejected = row["chosen"], row["rejected"]
+            request = "\n".join(message["content"] for message in row["messages"])
+            apart = held_out_share > 0 and is_validation(request, held_out_share)
+            if (exact := token_pair(row["meta"], tokenizer, corpus.folder)) is not None:
+                if exact.length > time:
+                    unused["longer than a row"] += 1
+                else:
+                    (held_out if apart else train).append(exact)
+                continue
             if chosen == rejected:
                 unused["chosen equals rejected"] += 1
                 continue
@@ -94,13 +104,42 @@ def encode_pairs(
             if pair.length > time:
                 unused["longer than a row"] += 1
                 continue
-            request = "\n".join(message["content"] for message in row["messages"])
-            apart = held_out_share > 0 and is_validation(request, held_out_share)
             (held_out if apart else train).append(pair)
     if not train:
         why = ", ".join(f"{count} {reason}" for reason, count in unused.items()) or "all were held out"
         raise HornbookError(f"There is no preference pair to train on ({why}).")
     return EncodedPairs(train, held_out, dict(unused))
+
+
+def token_pair(meta: str | None, tokenizer: Tokenizer, where: Path) -> Pair | None:
+    """The pair that a row spells in token ids (`meta["token_ids"]`, see `align.pivotal_steps`), or None.
+
+    Single tokens in the middle of an answer are not the tokens that their text would become, so they are kept
+    as ids, with the fingerprint of the tokenizer they belong to.
+
+    Raises:
+        HornbookError: the ids belong to another tokenizer.
+    """
+    if not meta or '"token_ids"' not in meta:
+        return None
+    ids = json.loads(meta).get("token_ids")
+    if not ids:
+        return None
+    if ids["tokenizer"] != tokenizer_fingerprint(tokenizer):
+        raise HornbookError(
+            f"The pairs in {where} are token ids of another tokenizer than this model's: they cannot train "
+            f"it. "
+            "Search for pivotal tokens with this model."
+        )
+    return Pair.of(ids["prompt"], ids["chosen"], ids["rejected"])
+
+
+def tokenizer_fingerprint(tokenizer: Tokenizer) -> str:
+    """16 hexadecimal digits over the spelling of every token."""
+    digest = hashlib.sha256()
+    for index in range(tokenizer.vocab_size):
+        digest.update(tokenizer.decode([index]).encode() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def _estimate(

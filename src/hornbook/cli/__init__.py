@@ -14,6 +14,7 @@ from typing import Any
 from hornbook import __version__
 from hornbook.cli import corpora, machine, models, recipes
 from hornbook.cli import plan as plans
+from hornbook.cli import redteam as redteams
 from hornbook.cli import studio as studios
 from hornbook.errors import HornbookError
 
@@ -195,6 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--allow-host", action="append", default=[], help="another name it is called by (proxy)")
     sub.add_argument("--allow-origin", action="append", default=[], help="a web page's origin that may call")
     home(sub)
+
+    sub = command("redteam", redteams.redteam, "Attack a model of yours, mend it, and attack again.")
+    redteams.add_arguments(sub)
 
     sub = command("report", recipes.report, "Where the report of a run is.")
     sub.add_argument("recipe", nargs="?", help="of which recipe (default: the newest run)")

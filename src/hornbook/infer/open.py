@@ -38,6 +38,24 @@ def open_model(
     return open_local(spec, weights=weights, max_rows=max_rows, say=say)
 
 
+def checkpoint_folder(spec: str | Path, *, say: Callable[[str], None] = lambda sentence: None) -> Path:
+    """The checkpoint folder that `spec` names: a folder, or 'smollm2' (fetched once). What can be trained.
+
+    Raises:
+        HornbookError: there is no such folder; an endpoint or a .gguf file has no weights to train.
+    """
+    if str(spec) in ("smollm2", "embedded"):
+        from hornbook.model.embedded import embedded_checkpoint
+
+        return embedded_checkpoint(say)
+    path = Path(spec).expanduser()
+    if not (path / "config.json").is_file():
+        raise HornbookError(
+            f"{spec} is no checkpoint to train: accepted is a folder with config.json, or 'smollm2'."
+        )
+    return path
+
+
 def open_local(
     spec: str | Path,
     *,

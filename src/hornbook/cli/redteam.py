@@ -1,0 +1,152 @@
+"""redteam: attack a model of yours, and mend it."""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hornbook.errors import HornbookError
+
+
+def add_arguments(sub: argparse.ArgumentParser) -> None:
+    """Flags of `hornbook redteam break-fix`."""
+    sub.add_argument("action", choices=["break-fix"], help="break-fix: attack, mend, attack again, in rounds")
+    sub.add_argument(
+        "model", help="a checkpoint folder, smollm2, or http://host/v1#model (exports rows only)"
+    )
+    sub.add_argument(
+        "--tasks", type=Path, help="what must not succeed (JSON Lines; see docs/papers/break_fix.md)"
+    )
+    sub.add_argument(
+        "--benign", type=Path, help="harmless conversations with answers (JSON Lines of messages)"
+    )
+    sub.add_argument(
+        "--out", type=Path, default=Path("rounds"), help="folder of the rounds (default: rounds)"
+    )
+    sub.add_argument(
+        "--attacker", default="", help="a model that plans questions; without it, only plain requests"
+    )
+    sub.add_argument("--judge", default="", help="a model that judges; not needed for tasks with `expected`")
+    sub.add_argument("--rounds", type=int, default=4, help="trainings at most (default: 4)")
+    sub.add_argument("--bar", type=float, default=0.05, help="greatest harmful rate at which it ends")
+    sub.add_argument("--steps", type=int, default=100, help="steps of fine-tuning a round (default: 100)")
+    sub.add_argument("--preference-steps", type=int, default=0, help="steps of preference training a round")
+    sub.add_argument("--learning-rate", type=float, default=2e-5, help="of fine-tuning (default: 2e-5)")
+    sub.add_argument("--seed", type=int, default=0, help="of all that is drawn")
+
+
+def redteam(args: argparse.Namespace) -> int:
+    """Runs the loop; 0 when the bar is met, 2 when it is not."""
+    from hornbook.redteam.break_fix import BreakFix, BreakFixSettings, Persona
+    from hornbook.redteam.tasks import read_tasks
+
+    if args.tasks is None or args.benign is None:
+        raise HornbookError(
+            "break-fix needs --tasks (what must not succeed) and --benign (what must stay answered), JSON "
+            "Lines "
+            "files of yours. To see it work offline in an invented world: hornbook run break_fix"
+        )
+    tasks = read_tasks(args.tasks)
+    harmless = read_harmless(args.benign)
+    held_out = max(1, len(tasks) // 4) if len(tasks) > 1 else 0
+    remote = args.model.startswith(("http://", "https://"))
+    open_one = _opener()
+    personas = [_plain(), replace(_plain(held_out=True), name="plain, wrapped")]
+    if args.attacker:
+        from hornbook.redteam.attackers import ModelAttacker
+
+        attacker = ModelAttacker(open_one(args.attacker))
+        personas.append(Persona(name="escalating", attacker=attacker, rounds=10, backtracks=10, memory=True))
+    loop = BreakFix(
+        folder=args.out,
+        personas=personas,
+        tasks=tasks[: len(tasks) - held_out],
+        held_out_tasks=tasks[len(tasks) - held_out :],
+        benign=harmless[: max(1, len(harmless) * 3 // 4)],
+        checks=harmless[max(1, len(harmless) * 3 // 4) :] or harmless,
+        judges=_judges(args.judge, open_one),
+        settings=BreakFixSettings(
+            rounds=args.rounds,
+            bar=args.bar,
+            steps=args.steps,
+            rows=8,
+            time=512,
+            learning_rate=args.learning_rate,
+            preference_steps=args.preference_steps,
+            max_tokens=256,
+            seed=args.seed,
+        ),
+        weights=None if remote else _weights(args.model),
+        endpoint=open_one(args.model) if remote else None,
+        say=print,
+    )
+    outcome = loop.run()
+    print(f"ended: {outcome.why}")
+    if outcome.model is not None:
+        print(f"model: {outcome.model}")
+    return 0 if outcome.met else 2
+
+
+def _opener() -> Callable[[str], Any]:
+    from hornbook.infer.open import open_model
+
+    return open_model
+
+
+def _weights(spec: str) -> Path:
+    from hornbook.infer.open import checkpoint_folder
+
+    return checkpoint_folder(spec)
+
+
+def _plain(*, held_out: bool = False) -> Any:
+    from hornbook.redteam.attackers import ScriptedAttacker
+    from hornbook.redteam.break_fix import Persona
+    from hornbook.redteam.world import direct, wrapped
+
+    script, name = (wrapped, "wrapped") if held_out else (direct, "plain")
+    return Persona(name=name, attacker=ScriptedAttacker(f"cli/{name}", script), rounds=3, held_out=held_out)
+
+
+def _judges(spec: str, open_one: Callable[[str], Any]) -> Any:
+    from hornbook.redteam.judges import Judges, ModelJudge
+    from hornbook.redteam.world import exact_judges
+
+    if not spec:
+        return exact_judges()
+    judge = ModelJudge(open_one(spec))
+    return Judges(refusal=judge, success=judge, second=judge)
+
+
+def read_harmless(path: Path) -> list[Any]:
+    """Harmless conversations: {"messages": [...], "expected": [...]} a line, the last message the answer.
+
+    Raises:
+        HornbookError: a line that is not such a conversation, or none at all.
+    """
+    from hornbook.redteam.break_fix import Harmless
+
+    found = []
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise HornbookError(f"The conversations {path} cannot be read: {error}") from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            *before, last = row["messages"]
+            if not before or last["role"] != "assistant" or not last["content"].strip():
+                raise ValueError("its last message is not an answer")
+            expected = tuple(str(text) for text in row.get("expected", ()))
+            found.append(Harmless(messages=tuple(before), answer=last["content"], expected=expected))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise HornbookError(
+                f"{path}, line {number} is not a conversation with an answer: {error}"
+            ) from error
+    if not found:
+        raise HornbookError(f"{path} holds no conversation.")
+    return found

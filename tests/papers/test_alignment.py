@@ -1,0 +1,29 @@
+"""Recipes of post-training and red-teaming, whole, at a scale of seconds: nothing is judged, all is kept."""
+
+import html
+import importlib
+from pathlib import Path
+
+import pytest
+
+from hornbook.lab.run import Run
+
+CLAIMS = {
+    "break_fix": "rounds-lower-harm",
+    "pivotal_tokens": "what-is-found-is-pivotal",
+    "ptst": "ptst-keeps-more",
+}
+
+
+@pytest.mark.parametrize("name", sorted(CLAIMS))
+def test_it_runs_from_data_to_report_and_a_second_run_makes_nothing(name: str, tmp_path: Path) -> None:
+    module = importlib.import_module(f"hornbook.papers.{name}")
+    settings = module.SCALES["smoke"]
+    for attempt in range(2):
+        made = Run(tmp_path, recipe=name, scale="smoke", settings=settings, quiet=True)
+        module.recipe(made, settings)
+        made.finish()
+        assert CLAIMS[name] in {claim.id for claim in made.claims}
+        assert all(claim.verdict == "not judged at this scale" for claim in made.claims)
+        assert all(done.cached for done in made.steps) is bool(attempt)
+    assert html.escape(module.TITLE) in (tmp_path / f"{name}-smoke" / "report.html").read_text()
