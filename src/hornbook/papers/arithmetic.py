@@ -267,7 +267,7 @@ def _level(
 ) -> None:
     """A claim that an arm's accuracy lies below or above a bound in every seed.
 
-    learned: accuracy within training; below one half nothing was learned that could fail, and nothing is judged.
+    learned: accuracy within training; below one half there is nothing that could fail, and nothing is judged.
     """
     bound = f"below {below}" if below <= 1 else f"at least {above}"
     run.claim(
