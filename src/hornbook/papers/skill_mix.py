@@ -31,7 +31,7 @@ class Settings:
     judge: str = ""
     """A model that grades the student; empty: exact programs."""
     student_ks: tuple[int, ...] = (1, 2)
-    student_combinations: int = 12
+    student_combinations: int = 6
     max_tokens: int = 96
     """Of an answer of the student."""
 
