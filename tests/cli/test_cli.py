@@ -114,6 +114,13 @@ def test_a_parametrization_holds_for_every_stage_of_training(tmp_path):
     assert widths == ["96"] * 4
 
 
+@pytest.mark.parametrize("recipe", ["arithmetic", "phi"])
+def test_every_training_recipe_takes_a_parametrization(recipe, tmp_path):
+    code, out, said = call("run", recipe, "--show", "--home", tmp_path, "--parametrization", "depth_mup")
+    assert code == 0, said
+    assert "depth_mup" in out
+
+
 def test_a_parametrization_is_refused_by_a_recipe_that_trains_nothing(tmp_path):
     code, _, err = call("run", "cntk", "--show", "--home", tmp_path, "--parametrization", "mup")
     assert code == 1

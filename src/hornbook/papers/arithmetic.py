@@ -14,7 +14,7 @@ from hornbook.lab.report import Sample
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
 from hornbook.lab.step import Artifact
-from hornbook.theory.arithmetic.steps import Lesson, Pupil, accuracy, examine, teach
+from hornbook.theory.arithmetic.steps import Lesson, Pupil, accuracy, examine, teach, training
 from hornbook.train.settings import OptimizerSettings
 
 TITLE = "Positional description matters for transformers' arithmetic"
@@ -117,7 +117,7 @@ SCALES = {
             heads=12,
             tag_size=64,
             rows=512,
-            optimizer=OptimizerSettings(kind="adamw", learning_rate=2e-4, weight_decay=0.01),
+            training=training(OptimizerSettings(kind="adamw", learning_rate=2e-4, weight_decay=0.01)),
         ),
     ),
 }

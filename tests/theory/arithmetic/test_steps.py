@@ -9,7 +9,7 @@ from hornbook.errors import HornbookError
 from hornbook.lab.run import Run
 from hornbook.model.plain import load_plain
 from hornbook.theory.arithmetic.exam import answers, mark
-from hornbook.theory.arithmetic.steps import Lesson, Pupil, accuracy, examine, teach
+from hornbook.theory.arithmetic.steps import Lesson, Pupil, accuracy, examine, teach, training
 from hornbook.train.settings import OptimizerSettings
 
 
@@ -97,7 +97,7 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(tmp_path):
         layers=1,
         rows=16,
         steps=40,
-        optimizer=OptimizerSettings(kind="adamw", learning_rate=1e30),
+        training=training(OptimizerSettings(kind="adamw", learning_rate=1e30)),
     )
     lesson = Lesson(task="addition", digits=1, samples=100)
     with pytest.raises(HornbookError, match=r"Training stopped at step .* in a row"):

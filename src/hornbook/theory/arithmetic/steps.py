@@ -132,6 +132,17 @@ class Lesson:
         return np.stack([first, rng.integers(1, (self.second_digits or digits) + 1, n, np.uint8)], 1)
 
 
+def training(optimizer: OptimizerSettings | None = None) -> TrainSettings:
+    """How a pupil of the size below is trained; other sizes scale from it under `--parametrization`."""
+    return TrainSettings(
+        optimizer=optimizer or OptimizerSettings(kind="muon", learning_rate=1e-2),
+        schedule=Schedule(kind="cosine", warmup=0.03),
+        spike_guard=False,
+        base_width=64,
+        base_depth=3,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pupil:
     """The model and its training. tag_size: random numbers a token, for lessons with positions "tags"."""
@@ -142,9 +153,7 @@ class Pupil:
     tag_size: int = 16
     steps: int = 300
     rows: int = 128
-    optimizer: OptimizerSettings = field(
-        default_factory=lambda: OptimizerSettings(kind="muon", learning_rate=1e-2)
-    )
+    training: TrainSettings = field(default_factory=training)
 
     def config(self, lesson: Lesson, symbols: int, length: int) -> ModelConfig:
         """The decoder for a lesson of so many symbols and lines of up to `length` tokens."""
@@ -210,13 +219,7 @@ def teach(ctx: StepContext, *, lesson: Lesson, pupil: Pupil, each: int, seed: in
             ),
             steps=pupil.steps,
         ),
-        TrainSettings(
-            optimizer=pupil.optimizer,
-            schedule=Schedule(kind="cosine", warmup=0.03),
-            accumulate=lesson.buckets,
-            seed=seed,
-            spike_guard=False,
-        ),
+        replace(pupil.training, accumulate=lesson.buckets, seed=seed),
         ctx.folder / "model",
         save_model=_save,
     )
