@@ -229,12 +229,12 @@ def test_a_teacher_that_dies_half_way_is_not_paid_twice(taught, monkeypatch):
     with MockOpenAI(reply=STORY) as server:
         bodies = server.server.bodies
 
-        def pull_the_plug(item, answer):
+        def pull_the_plug(item, *rest):
             judged.append(item)
             if len(judged) == 4:  # the first batch has come whole
                 paid.extend(bodies)
                 server.set(status=503)
-            return judge(item, answer)
+            return judge(item, *rest)
 
         with monkeypatch.context() as patched:
             patched.setattr(teacher, "_judge", pull_the_plug)
