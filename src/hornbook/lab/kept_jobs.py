@@ -7,11 +7,12 @@ What a job returns is kept beside the step as JSON, so that an interrupted step 
 import json
 import multiprocessing
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hornbook.lab.files import write_json
+from hornbook.lab.workers import side_by_side
 
 Job = Mapping[str, Any]
 """Named arguments of one call; they and the result cross a process border, so they must pickle."""
@@ -46,28 +47,22 @@ def run_jobs(
         if (kept / f"{name}.json").is_file():
             take(name, {}, new=False)
     missing = [name for name in jobs if name not in found]
-    if workers <= 1 or len(missing) <= 1:
-        for name in missing:
-            take(name, function(**jobs[name]), new=True)
-        return {name: found[name] for name in jobs}
-    # spawn: a forked torch process may hang in its thread pools
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_one_thread) as pool:
-        waiting: dict[Future[Mapping[str, Any]], str] = {
-            pool.submit(function, **jobs[name]): name for name in missing
-        }
-        try:
-            while waiting:
-                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-                for future in done:
-                    take(waiting.pop(future), future.result(), new=True)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    side_by_side(
+        {name: partial(_call, function, jobs[name]) for name in missing},
+        workers=max(1, min(workers, len(missing))),
+        progress=_Nobody(),
+        finished=lambda name, result: take(name, result, new=True),
+    )
     return {name: found[name] for name in jobs}
 
 
-def _one_thread() -> None:
-    import torch
+class _Nobody:
+    def advance(self, n: float = 1, /) -> None: ...
 
-    torch.set_num_threads(1)
+
+def _call(function: Callable[..., Mapping[str, Any]], job: Job, *, progress: object) -> Mapping[str, Any]:
+    if multiprocessing.parent_process() is not None:
+        import torch
+
+        torch.set_num_threads(1)
+    return function(**job)

@@ -5,6 +5,9 @@ like jobs: probes, checkpoints to be examined, verifiers to be trained.
 """
 
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from functools import partial
@@ -117,6 +120,14 @@ class _Quiet:
 def _begin(counter: Any) -> None:
     global _counter
     _counter = counter
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    """Ends this process when its parent is gone: a killed run leaves nobody at work behind it."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    os._exit(1)
 
 
 def _call(job: "partial[Result]") -> Result:
