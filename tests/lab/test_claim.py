@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from hornbook.lab.claim import Claim
+from hornbook.lab.claim import Claim, over_seeds
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,28 @@ def test_nonsense_is_refused():
         Claim(id="a", sentence="s", interval=(2.0, 1.0))
     with pytest.raises(ValueError, match="an id and a sentence"):
         Claim(id="", sentence="s")
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "verdict"),
+    [
+        ([0.3, 0.31, 0.29], {"above": 0.0}, "holds"),
+        ([-0.3, -0.31, -0.29], {"above": 0.0}, "fails"),
+        ([0.3, -0.3, 0.1], {"above": 0.0}, "noise"),
+        ([0.0, 0.0, 0.0], {"above": 0.0}, "noise"),
+        ([0.1, 0.11, 0.1], {"below": 0.2}, "holds"),
+        ([0.3, 0.31, 0.3], {"below": 0.2}, "fails"),
+        ([0.9, 0.9], {"above": 0.0}, "not judged at this scale"),
+        ([], {"above": 0.0}, "not judged at this scale"),
+    ],
+)
+def test_a_claim_over_seeds_is_judged_by_the_whole_interval(values, threshold, verdict):
+    claim = over_seeds("c", "s", values, unit="u", **threshold)
+    assert claim.verdict == verdict
+    assert claim.measured == (pytest.approx(sum(values) / len(values)) if values else None)
+
+
+def test_a_claim_over_seeds_needs_one_threshold():
+    for wrong in ({}, {"above": 0.0, "below": 1.0}):
+        with pytest.raises(ValueError, match="one of above and below"):
+            over_seeds("c", "s", [1.0], unit="u", **wrong)

@@ -1,8 +1,11 @@
 """A sentence of a paper, its number, ours, the rule that decides, and the verdict."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any, Literal
+
+from hornbook.lab.statistics import student_t_interval
 
 Verdict = Literal["holds", "fails", "noise", "not judged at this scale"]
 
@@ -71,3 +74,49 @@ class Claim:
         if fields.get("interval") is not None:
             fields["interval"] = tuple(fields["interval"])
         return cls(**fields)
+
+
+def over_seeds(
+    name: str,
+    sentence: str,
+    values: Sequence[float],
+    *,
+    unit: str,
+    above: float | None = None,
+    below: float | None = None,
+    paper_value: float | str | None = None,
+    why: str = "",
+) -> Claim:
+    """A claim about one number a seed (mostly a difference of two arms), judged by Student's 95 % interval.
+
+    It holds when the whole interval lies above `above` (or below `below`), fails when the whole interval lies
+    on the other side, and is noise when the threshold is inside. Below three seeds it is not judged.
+
+    Args:
+        values: one number a seed; none at all is a claim without a measurement.
+        above, below: the threshold, exactly one of them.
+    """
+    if (above is None) == (below is None):
+        raise ValueError(f"claim {name!r}: give one of above and below")
+    interval = tuple(student_t_interval(values)) if len(values) > 1 else None
+    threshold = above if above is not None else below
+    assert threshold is not None
+    holds: bool | None = None
+    noise = False
+    if interval is not None and len(values) >= 3:
+        low, high = interval
+        holds = low > threshold if above is not None else high < threshold
+        noise = low <= threshold <= high
+    return Claim(
+        id=name,
+        sentence=sentence,
+        paper_value=paper_value,
+        measured=fmean(values) if values else None,
+        interval=interval,  # type: ignore[arg-type]
+        unit=unit,
+        rule=f"the 95 % interval over at least three seeds lies {'above' if above is not None else 'below'} "
+        f"{threshold:g}",
+        holds=holds,
+        noise=noise,
+        why=why,
+    )

@@ -16,7 +16,8 @@
 #include <sched.h>
 #endif
 
-using i64 = int64_t;
+#include "numbers.h"
+
 using u8 = uint8_t;
 using u16 = uint16_t;
 
@@ -29,24 +30,6 @@ typedef u8 v64b __attribute__((vector_size(64)));
 static const i64 LANES = 16, UNIT = 32, GROUP = 32, PAGE = 16;
 
 // ------------------------------------------------------------------ numbers
-
-struct bf16 {
-    u16 bits;
-};
-static inline float load(float x) { return x; }
-static inline float load(bf16 x) {
-    uint32_t wide = (uint32_t)x.bits << 16;
-    float f;
-    std::memcpy(&f, &wide, 4);
-    return f;
-}
-static inline void store(float *p, float x) { *p = x; }
-static inline void store(bf16 *p, float x) {  // to nearest, ties to even; NaN stays NaN
-    uint32_t wide;
-    std::memcpy(&wide, &x, 4);
-    uint32_t rounded = (wide + 0x7fffu + ((wide >> 16) & 1u)) >> 16;
-    p->bits = (u16)(x != x ? 0x7fc0u : rounded);
-}
 
 static inline v16f load16(const float *p) {
     v16f x;
@@ -66,31 +49,6 @@ static inline float sum16(v16f x) {  // in one fixed order
     for (int width = 8; width; width /= 2)
         for (int i = 0; i < width; i++) lane[i] += lane[i + width];
     return lane[0];
-}
-
-// e^x to two units in the last place: 2^n times a polynomial of the rest; 0 below -87, NaN stays NaN.
-static inline float exponential(float x) {
-    float y = x > 88.0f ? 88.0f : x;
-    y = y < -87.0f ? -87.0f : y;
-    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to a whole number
-    float shifted = y * 1.44269504f + magic;
-    float n = shifted - magic;
-    float r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
-    float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = p * r + 1.0f;
-    p = p * r + 1.0f;
-    uint32_t bits;
-    std::memcpy(&bits, &shifted, 4);
-    bits = (bits << 23) + 0x3f800000u;  // 2^n: the whole number stands in the low bits of `shifted`
-    float power;
-    std::memcpy(&power, &bits, 4);
-    float result = p * power;
-    return x < -87.0f ? 0.0f : result;
 }
 
 // acc[lane] += sum of four products of unsigned weight bytes and the four signed bytes at x. `wide` weights use

@@ -131,7 +131,7 @@ def _built(source: Path, extra: tuple[str, ...]) -> Path | None:
         for_here.append("-mprefer-vector-width=512")
     release = subprocess.run([compiler, "--version"], capture_output=True, timeout=BUILD_SECONDS, check=True)
     for_here += extra
-    parts = [source, *sorted(source.parent.glob(f"{source.stem}_*.h"))]
+    parts = [source, *sorted(source.parent.glob("*.h"))]
     identity = hashlib.sha256(b"".join(part.read_bytes() for part in parts) + release.stdout)
     identity.update(" ".join([*FLAGS, *for_here, platform.platform(), *flags]).encode())
     path = cache_folder() / "kernels" / f"{identity.hexdigest()[:24]}.so"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from hornbook.lab.claim import Claim
+from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Sample
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
@@ -237,21 +237,8 @@ def _gain(
 ) -> None:
     """A claim that one arm is more accurate than another, paired by seed."""
     gains = [a - b for a, b in zip(better, worse, strict=True)]
-    low, high = _interval(gains)
-    run.claim(
-        Claim(
-            id=name,
-            sentence=sentence,
-            measured=_mean(gains),
-            interval=(low, high),
-            unit="gain in accuracy",
-            rule="the 95 % interval over seeds lies above 0",
-            holds=low > 0,
-            noise=low <= 0 <= high,
-            why=more.pop("why", f"{_mean(better):.2f} against {_mean(worse):.2f}."),
-            **more,
-        )
-    )
+    more.setdefault("why", f"{_mean(better):.2f} against {_mean(worse):.2f}.")
+    run.claim(over_seeds(name, sentence, gains, above=0.0, unit="gain in accuracy", **more))
 
 
 def _level(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.data.steps import as_source, gather, split, tokenize, train_tokenizer
-from hornbook.lab.claim import Claim
+from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
 from hornbook.lab.step import Artifact
@@ -229,20 +229,8 @@ def _report(run: Run, s: Settings, extended: list[Artifact], measured: list[Any]
 def _claims(run: Run, s: Settings, measured: list[Any], *, judged: bool) -> None:
     def compare(name: str, sentence: str, length: str, worse: str, better: str) -> None:
         gains = [facts[length][worse] - facts[length][better] for facts in measured]
-        interval = student_t_interval(gains) if judged else None
-        run.claim(
-            Claim(
-                id=name,
-                sentence=sentence,
-                measured=_mean(gains),
-                interval=None if interval is None else (interval.low, interval.high),
-                unit="nats a token",
-                rule="the 95 % interval over seeds lies above 0",
-                holds=None if interval is None else interval.low > 0,
-                noise=interval is not None and interval.low <= 0 <= interval.high,
-                why="" if judged else "One model has no interval; the claim is shown, not judged.",
-            )
-        )
+        why = "" if judged else "One model has no interval; the claim is shown, not judged."
+        run.claim(over_seeds(name, sentence, gains, above=0.0, unit="nats a token", why=why))
 
     compare(
         "unscaled-fails",

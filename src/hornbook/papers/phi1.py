@@ -19,7 +19,7 @@ from hornbook.curate.annotated import TRUTH, choose_educational, fit_on_ratings
 from hornbook.data.steps import tokenize, train_tokenizer
 from hornbook.errors import HornbookError
 from hornbook.evals.functions import examine_benchmarks, examine_functions
-from hornbook.lab.claim import Claim
+from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
@@ -282,20 +282,16 @@ def _claims(run: Run, s: Settings, examined: Artifact, filtered: Artifact) -> No
         ),
     ):
         gains = [a - b for a, b in zip(better, worse, strict=True)]
-        interval = student_t_interval(gains) if len(gains) > 1 else None
-        shown = "" if name == "exercises" else f"{fmean(better):.3f} against {fmean(worse):.3f}."
+        jump = name == "exercises"
         run.claim(
-            Claim(
-                id=name,
-                sentence=sentence,
+            over_seeds(
+                name,
+                sentence,
+                gains,
+                above=0.0,
                 paper_value=paper,
-                measured=fmean(gains),
-                interval=None if interval is None else (interval.low, interval.high),
-                unit="difference of pass@1" if name != "exercises" else "jump beyond that of the data",
-                rule="the 95 % interval over at least three seeds lies above 0",
-                holds=interval.low > 0 if interval is not None and len(gains) >= 3 else None,
-                noise=interval is not None and interval.low <= 0 <= interval.high,
-                why=shown,
+                unit="jump beyond that of the data" if jump else "difference of pass@1",
+                why="" if jump else f"{fmean(better):.3f} against {fmean(worse):.3f}.",
             )
         )
     if "precision" in filtered.facts:

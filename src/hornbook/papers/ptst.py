@@ -16,9 +16,8 @@ from typing import Any
 from hornbook.align.prompt_templates import TEMPLATES
 from hornbook.align.ptst import World, template_matrix, write_small_world
 from hornbook.data.steps import train_tokenizer
-from hornbook.lab.claim import Claim
+from hornbook.lab.claim import over_seeds
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
 from hornbook.model.presets import student
 
 TITLE = "Pure tuning, safe testing: templates and what fine-tuning wears down"
@@ -133,45 +132,32 @@ def _claims(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
             a - b
             for a, b in zip(_cells(facts, worse, "attack"), _cells(facts, better, "attack"), strict=False)
         ]
-        _claim(run, name, sentence, gains, paper, "share of restricted questions answered, more")
+        run.claim(
+            over_seeds(
+                name,
+                sentence,
+                gains,
+                above=0.0,
+                paper_value=paper,
+                unit="share of restricted questions answered, more",
+                why="Averaged over the steps of fine-tuning: the policy goes in a sharp fall whose step "
+                "depends on the seed.",
+            )
+        )
     taught = [
         a - b
         for a, b in zip(
             _cells(facts, ptst, "loss", "last"), _cells(facts, plain, "loss", "last"), strict=False
         )
     ]
-    if taught:
-        interval = tuple(student_t_interval(taught)) if len(taught) > 1 else None
-        run.claim(
-            Claim(
-                id="what-it-costs",
-                sentence="Asking in another template costs little of what was taught.",
-                paper_value="a small loss",
-                measured=fmean(taught),
-                interval=interval,  # type: ignore[arg-type]
-                unit="nats a token of the taught answers, more",
-                rule="the 95 % interval over at least three seeds lies below 0.25",
-                holds=interval[1] < 0.25 if interval is not None and len(taught) >= 3 else None,
-            )
-        )
-
-
-def _claim(run: Run, name: str, sentence: str, gains: Sequence[float], paper: str | None, unit: str) -> None:
-    interval = tuple(student_t_interval(gains)) if len(gains) > 1 else None
-    enough = interval is not None and len(gains) >= 3
     run.claim(
-        Claim(
-            id=name,
-            sentence=sentence,
-            paper_value=paper,
-            measured=fmean(gains) if gains else None,
-            interval=interval,  # type: ignore[arg-type]
-            unit=unit,
-            rule="the 95 % interval over at least three seeds lies above 0",
-            holds=interval[0] > 0 if enough and interval is not None else None,
-            noise=bool(enough and interval is not None and interval[0] <= 0 <= interval[1]),
-            why="Averaged over the steps of fine-tuning: the policy goes in a sharp fall whose step depends "
-            "on the seed.",
+        over_seeds(
+            "what-it-costs",
+            "Asking in another template costs little of what was taught.",
+            taught,
+            below=0.25,
+            paper_value="a small loss",
+            unit="nats a token of the taught answers, more",
         )
     )
 

@@ -11,15 +11,13 @@ from typing import Any
 
 from hornbook.evals.skill_mix_score import novel_share
 from hornbook.evals.skill_mix_step import PROGRAM, examine_skill_mix, judge_noise, search_corpus
-from hornbook.lab.claim import Claim
+from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Sample, Series
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
 
 TITLE = "Skill-Mix: many skills in one short text"
 PAPER = "Yu, Kaur, Gupta, Brown-Cohen, Goyal, Arora 2023, arXiv 2310.17567"
-
-ABOVE_ZERO = "the 95 % interval over at least three seeds lies above 0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,35 +122,41 @@ def _claims_of_programs(run: Run, programs: dict[float, list[Any]]) -> None:
     """Claims 1 and 2 of the paper on students whose skill is known, and what the best of three does."""
     about = "Students are programs that show each skill by itself: the shape belongs to the metric."
     middle = programs[sorted(programs)[len(programs) // 2]]
-    _difference(
-        run,
-        "full-marks-fall-faster",
-        "Full marks fall fast with k, the fraction of skills slowly.",
-        [_fall(levels, "pieces_full") - _fall(levels, "pieces_fraction") for levels in middle],
-        paper_value="GPT-4 from k = 2 to 6: full marks .95 to .08, fraction .98 to .76",
-        unit="difference of relative falls from the first k to the last",
-        why=about,
+    run.claim(
+        over_seeds(
+            "full-marks-fall-faster",
+            "Full marks fall fast with k, the fraction of skills slowly.",
+            [_fall(levels, "pieces_full") - _fall(levels, "pieces_fraction") for levels in middle],
+            paper_value="GPT-4 from k = 2 to 6: full marks .95 to .08, fraction .98 to .76",
+            unit="difference of relative falls from the first k to the last",
+            why=about,
+            above=0.0,
+        )
     )
     weak, strong = programs[min(programs)], programs[max(programs)]
-    _difference(
-        run,
-        "gaps-widen",
-        "The gap between two students, as a ratio of full marks, is wider at larger k.",
-        [
-            _ratio(a, b, place=min(4, len(a) - 1)) - _ratio(a, b, place=min(1, len(a) - 1))
-            for a, b in zip(strong, weak, strict=True)
-        ],
-        paper_value="GPT-3.5 against LLaMA-2-70B at k = 2: .40 / .22; only GPT-4 above 0 at k = 4",
-        unit="ratio at k = 5 minus ratio at k = 2",
-        why=about,
+    run.claim(
+        over_seeds(
+            "gaps-widen",
+            "The gap between two students, as a ratio of full marks, is wider at larger k.",
+            [
+                _ratio(a, b, place=min(4, len(a) - 1)) - _ratio(a, b, place=min(1, len(a) - 1))
+                for a, b in zip(strong, weak, strict=True)
+            ],
+            paper_value="GPT-3.5 against LLaMA-2-70B at k = 2: .40 / .22; only GPT-4 above 0 at k = 4",
+            unit="ratio at k = 5 minus ratio at k = 2",
+            why=about,
+            above=0.0,
+        )
     )
-    _difference(
-        run,
-        "best-of-three-inflates",
-        "The best of three generations, as the leaderboard has it, is above the rate of single texts.",
-        [levels[2]["full_marks"] - levels[2]["pieces_full"] for levels in middle],
-        unit="difference of shares at k = 3",
-        why="Of a text that succeeds with probability p the best of three does with 1 - (1 - p)^3.",
+    run.claim(
+        over_seeds(
+            "best-of-three-inflates",
+            "The best of three generations, as the leaderboard has it, is above the rate of single texts.",
+            [levels[2]["full_marks"] - levels[2]["pieces_full"] for levels in middle],
+            unit="difference of shares at k = 3",
+            why="Of a text that succeeds with probability p the best of three does with 1 - (1 - p)^3.",
+            above=0.0,
+        )
     )
 
 
@@ -169,14 +173,16 @@ def _ratio(strong: Sequence[Any], weak: Sequence[Any], *, place: int) -> float:
 
 
 def _claim_of_gradings(run: Run, wrong: dict[str, list[float]]) -> None:
-    _difference(
-        run,
-        "three-gradings-help",
-        "The majority of three gradings gives fewer wrong verdicts than one grading.",
-        [one - three for one, three in zip(wrong["1"], wrong["3"], strict=True)],
-        unit="difference of shares of wrong or unread verdicts at k = 2",
-        why="The judge is a program of known error that errs anew each time; a model that repeats its error "
-        "gains nothing.",
+    run.claim(
+        over_seeds(
+            "three-gradings-help",
+            "The majority of three gradings gives fewer wrong verdicts than one grading.",
+            [one - three for one, three in zip(wrong["1"], wrong["3"], strict=True)],
+            unit="difference of shares of wrong or unread verdicts at k = 2",
+            why="The judge is a program of known error that errs anew each time; a model that repeats its "
+            "error gains nothing.",
+            above=0.0,
+        )
     )
 
 
@@ -235,33 +241,6 @@ def _claim_of_names(run: Run, student: Any) -> None:
             rule="not judged: one model, one set of combinations",
             holds=None,
             why=f"{student['student']}, k = {first['k']}, {pieces} texts, {first['named']} points lost.",
-        )
-    )
-
-
-def _difference(
-    run: Run,
-    name: str,
-    sentence: str,
-    gains: Sequence[float],
-    *,
-    unit: str,
-    why: str,
-    paper_value: str | None = None,
-) -> None:
-    """A claim that a difference is above 0, one number a seed."""
-    interval = tuple(student_t_interval(gains)) if len(gains) > 1 else None
-    run.claim(
-        Claim(
-            id=name,
-            sentence=sentence,
-            paper_value=paper_value,
-            measured=fmean(gains),
-            interval=interval,  # type: ignore[arg-type]
-            unit=unit,
-            rule=ABOVE_ZERO,
-            holds=interval[0] > 0 if interval is not None and len(gains) >= 3 else None,
-            why=why,
         )
     )
 

@@ -20,7 +20,7 @@ from hornbook.align.sft import finetune
 from hornbook.align.unlearning import Unlearning
 from hornbook.align.unlearning_steps import BEFORE, NEVER, unlearn_arms, write_shelf
 from hornbook.data.steps import tokenize, train_tokenizer
-from hornbook.lab.claim import Claim
+from hornbook.lab.claim import over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
@@ -104,25 +104,52 @@ class Settings:
 
 SCALES = {
     "smoke": Settings(
-        library=120, book=30, told=30, kept=90, vocab_size=320, hidden_size=64, layers=1, heads=2,
-        raise_tokens=6_000, tests=6, cues=4, seeds=(0,), workers=1, ascent_steps=2,
+        library=120,
+        book=30,
+        told=30,
+        kept=90,
+        vocab_size=320,
+        hidden_size=64,
+        layers=1,
+        heads=2,
+        raise_tokens=6_000,
+        tests=6,
+        cues=4,
+        seeds=(0,),
+        workers=1,
+        ascent_steps=2,
         unlearning=Unlearning(steps=3, rows=4, keep_rows=2, reinforce_steps=2),
     ),
     "quick": Settings(),
     "gpu": Settings(
-        model="smollm2", raise_tokens=400_000, book_share=0.5, seeds=(0, 1, 2), workers=1, rows=16,
+        model="smollm2",
+        raise_tokens=400_000,
+        book_share=0.5,
+        seeds=(0, 1, 2),
+        workers=1,
+        rows=16,
         train=TrainSettings(optimizer=OptimizerSettings(learning_rate=5e-5, weight_decay=0.0)),
         unlearning=Unlearning(learning_rate=1e-5, reinforce_rate=1e-5),
     ),
     "paper": Settings(
-        model="smollm2", library=20_000, book=4_000, told=4_000, kept=20_000,
-        raise_tokens=20_000_000, time=512,
+        model="smollm2",
+        library=20_000,
+        book=4_000,
+        told=4_000,
+        kept=20_000,
+        raise_tokens=20_000_000,
+        time=512,
         unlearning=Unlearning(
-            learning_rate=1e-6, reinforce_rate=3e-6, rows=128, keep_rows=64, time=512, reinforce_steps=140,
+            learning_rate=1e-6,
+            reinforce_rate=3e-6,
+            rows=128,
+            keep_rows=64,
+            time=512,
+            reinforce_steps=140,
             labels=LabelSettings(relu_reference="translated"),
         ),
     ),
-}  # fmt: skip
+}
 
 
 def recipe(run: Run, settings: Settings) -> None:
@@ -238,27 +265,29 @@ def _claims(run: Run, facts: Mapping[str, Any]) -> None:
         return _over(facts, arm, "generic_bits")
 
     before, plain, kl = leak(BEFORE), leak("generic"), leak("generic-kl")
-    _claim(
-        run,
-        "familiarity-falls",
-        "Fine-tuning on generic labels removes nearly all familiarity with the book.",
-        [1 - after / max(b, 1e-9) for after, b in zip(plain, before, strict=True)],
-        above=0.75,
-        paper=round(1 - 0.007 / 0.290, 3),
-        unit="share of leaking completions gone",
+    run.claim(
+        over_seeds(
+            "familiarity-falls",
+            "Fine-tuning on generic labels removes nearly all familiarity with the book.",
+            [1 - after / max(b, 1e-9) for after, b in zip(plain, before, strict=True)],
+            above=0.75,
+            paper_value=round(1 - 0.007 / 0.290, 3),
+            unit="share of leaking completions gone",
+        )
     )
     early = [
         (b - next((leak for step, leak, _, _ in curve if step >= 20), b)) / max(b - end, 1e-9)
         for b, end, curve in zip(before, plain, facts["watched"]["generic"].values(), strict=True)
     ]
-    _claim(
-        run,
-        "most-in-the-first-20-steps",
-        "Most of the fall happens in the first 20 steps.",
-        early,
-        above=0.5,
-        paper=round((0.290 - 0.040) / (0.290 - 0.007), 3),
-        unit="share of the whole fall",
+    run.claim(
+        over_seeds(
+            "most-in-the-first-20-steps",
+            "Most of the fall happens in the first 20 steps.",
+            early,
+            above=0.5,
+            paper_value=round((0.290 - 0.040) / (0.290 - 0.007), 3),
+            unit="share of the whole fall",
+        )
     )
     for name, arm, sentence in (
         ("little-is-lost", "generic", "What else the model can do is hardly touched."),
@@ -269,44 +298,59 @@ def _claims(run: Run, facts: Mapping[str, Any]) -> None:
         ),
     ):
         lost = [after / first - 1 for after, first in zip(bits(arm), bits(BEFORE), strict=True)]
-        _claim(
-            run, name, sentence, lost, below=0.1, unit="more bits per byte of other text",
-            paper="0.9 to 2.6 points on benchmarks" if arm == "generic" else None,
-        )  # fmt: skip
+        run.claim(
+            over_seeds(
+                name,
+                sentence,
+                lost,
+                below=0.1,
+                unit="more bits per byte of other text",
+                paper_value="0.9 to 2.6 points on benchmarks" if arm == "generic" else None,
+            )
+        )
     for arm, words in (
         ("anchors", "Anchors alone forget less than anchors with the reinforced model."),
         ("reinforced", "The reinforced model alone forgets less than with anchors."),
     ):
-        _claim(
-            run, f"needs-more-than-{arm}", words,
-            [a - b for a, b in zip(leak(arm), plain, strict=True)], above=0.0, unit="leak more",
-        )  # fmt: skip
+        run.claim(
+            over_seeds(
+                f"needs-more-than-{arm}",
+                words,
+                [a - b for a, b in zip(leak(arm), plain, strict=True)],
+                above=0.0,
+                unit="leak more",
+            )
+        )
     back = {arm: _over(facts, arm, "relearning", _early_step(facts)) for arm in ("generic-kl", NEVER)}
-    _claim(
-        run,
-        "hidden-not-gone",
-        "A few steps on other facts of the book bring more back than they teach a model that never read it.",
-        [a - b for a, b in zip(back["generic-kl"], back[NEVER], strict=True)],
-        above=0.0,
-        unit=f"leak more after {_early_step(facts)} steps of relearning",
-        why="Later audits of the released model say the same; the paper says that some leaks remain.",
+    run.claim(
+        over_seeds(
+            "hidden-not-gone",
+            "A few steps on other facts of the book bring more back than they teach a model that never "
+            "read it.",
+            [a - b for a, b in zip(back["generic-kl"], back[NEVER], strict=True)],
+            above=0.0,
+            unit=f"leak more after {_early_step(facts)} steps of relearning",
+            why="Later audits of the released model say the same; the paper says that some leaks remain.",
+        )
     )
-    _claim(
-        run,
-        "ascent-breaks",
-        "Gradient ascent forgets by breaking the model.",
-        [after - first for after, first in zip(bits("ascent"), bits(BEFORE), strict=True)],
-        above=1.0,
-        unit="more bits per byte of other text",
+    run.claim(
+        over_seeds(
+            "ascent-breaks",
+            "Gradient ascent forgets by breaking the model.",
+            [after - first for after, first in zip(bits("ascent"), bits(BEFORE), strict=True)],
+            above=1.0,
+            unit="more bits per byte of other text",
+        )
     )
     four = [a - b for a, b in zip(_over(facts, "generic-kl", "four_bits", "leak"), kl, strict=True)]
-    _claim(
-        run,
-        "four-bits-bring-it-back",
-        "Rounding the weights to four bits brings some of it back.",
-        four,
-        above=0.0,
-        unit="leak more",
+    run.claim(
+        over_seeds(
+            "four-bits-bring-it-back",
+            "Rounding the weights to four bits brings some of it back.",
+            four,
+            above=0.0,
+            unit="leak more",
+        )
     )
 
 
@@ -314,41 +358,6 @@ def _early_step(facts: Mapping[str, Any]) -> str:
     """The second number of relearning steps: few, and more than one batch."""
     curve = list(next(iter(facts["cards"][BEFORE].values()))["relearning"])
     return str(curve[min(2, len(curve) - 1)])
-
-
-def _claim(
-    run: Run,
-    name: str,
-    sentence: str,
-    values: Sequence[float],
-    *,
-    unit: str,
-    above: float | None = None,
-    below: float | None = None,
-    paper: float | str | None = None,
-    why: str = "",
-) -> None:
-    interval = tuple(student_t_interval(values)) if len(values) > 1 else None
-    holds: bool | None = None
-    noise = False
-    if interval is not None and len(values) >= 3:
-        holds = interval[0] > above if above is not None else interval[1] < (below or 0.0)
-        noise = not holds and above == 0.0 and interval[1] > 0.0
-    limit = f"lies above {above}" if above is not None else f"lies below {below}"
-    run.claim(
-        Claim(
-            id=name,
-            sentence=sentence,
-            paper_value=paper,
-            measured=fmean(values),
-            interval=interval,  # type: ignore[arg-type]
-            unit=unit,
-            rule=f"the 95 % interval over at least three seeds {limit}",
-            holds=holds,
-            noise=noise,
-            why=why,
-        )
-    )
 
 
 def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
@@ -375,8 +384,18 @@ def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
     )
     steps = list(next(iter(facts["cards"][BEFORE].values()))["relearning"])
     report.table(
-        ["model", "asked", "probability", "paraphrased", "behind a prefix", "four bits",
-         *(f"relearned {s}" for s in steps), "renamed", "bits: other text", "bits: the book"],
+        [
+            "model",
+            "asked",
+            "probability",
+            "paraphrased",
+            "behind a prefix",
+            "four bits",
+            *(f"relearned {s}" for s in steps),
+            "renamed",
+            "bits: other text",
+            "bits: the book",
+        ],
         [
             [
                 NAMES[arm],
@@ -405,7 +424,7 @@ def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
         "names. The paper's familiarity score is five times the leak. More bits for the book than the second "
         "row is "
         "damage, not better forgetting.",
-    )  # fmt: skip
+    )
     for arm, by_seed in facts["watched"].items():
         curves = list(by_seed.values())
         if not curves or not curves[0]:

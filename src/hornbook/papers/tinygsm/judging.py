@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from hornbook.lab.claim import Claim
+from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
@@ -54,20 +54,10 @@ def _minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
 def _claim(
     run: Run, name: str, sentence: str, gains: Sequence[float], *, paper: str | None = None, why: str = ""
 ) -> None:
-    """A difference, judged by Student's interval over seeds."""
-    interval = student_t_interval(gains) if len(gains) > 1 else None
+    """A difference of accuracies, one number a seed."""
     run.claim(
-        Claim(
-            id=name,
-            sentence=sentence,
-            paper_value=paper,
-            measured=fmean(gains),
-            interval=None if interval is None else (interval.low, interval.high),
-            unit="difference of accuracies",
-            rule="the 95 % interval over at least three seeds lies above 0",
-            holds=interval.low > 0 if interval is not None and len(gains) >= 3 else None,
-            noise=interval is not None and interval.low <= 0 <= interval.high,
-            why=why,
+        over_seeds(
+            name, sentence, gains, above=0.0, paper_value=paper, unit="difference of accuracies", why=why
         )
     )
 
