@@ -15,7 +15,8 @@ from hornbook.evals.benchmarks.items import make_items
 from hornbook.evals.benchmarks.run import Asking, load_items, run_card
 from hornbook.evals.benchmarks.scorers import SCORERS, scorer
 from hornbook.evals.benchmarks.source import read_rows
-from hornbook.evals.comparison import compare
+from hornbook.evals.comparison import compare, on_same_items
+from hornbook.evals.result import Result, as_json
 from hornbook.evals.sample_store import SampleStore
 from hornbook.lm.base import Advances, Capabilities, Completion, Failure, Request, Score
 
@@ -197,6 +198,25 @@ def test_results_of_two_models_are_compared_on_the_items_both_answered(tmp_path:
     wrong = run_card(svamp, Known(says="4"), asking)
     [difference] = compare([right], [wrong])
     assert (difference.value, difference.items) == (1.0, 8)
+
+
+def test_tasks_with_two_sides_are_compared_too() -> None:
+    """The policy task has half as many outcomes a score as items."""
+    first, second = (
+        suite.evaluate(Known(says=text), tasks=["policy"], items=4) for text in ("I can't.", "ok")
+    )
+    differences = compare(first, second)
+    assert {one.name: one.items for one in differences} == {"refusal": 4, "over-refusal": 4}
+    with pytest.raises(HornbookError, match="no task in common that was measured on the same items"):
+        compare(first, suite.evaluate(Known(says="ok"), tasks=["policy"], items=3))
+
+
+def test_results_come_back_from_json(tmp_path: Path) -> None:
+    write(tmp_path, "svamp", [{"Body": f"b{n}", "Question": "q", "Answer": 3} for n in range(5)])
+    result = run_card(cards()["svamp"], Known(says="3", fails="b1"), Asking(data=tmp_path))
+    again = Result.from_json(json.loads(as_json([result]))[0])
+    assert (again.ids, again.outcomes, again.scores) == (result.ids, result.outcomes, result.scores)
+    assert on_same_items("exact", again, result) == ([1.0] * 4, [1.0] * 4)
 
 
 @pytest.mark.parametrize(

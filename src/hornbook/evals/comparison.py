@@ -24,49 +24,50 @@ def compare(first: Sequence[Result], second: Sequence[Result]) -> list[Differenc
     """Scores of `first` minus those of `second`, on the items that both answered.
 
     Raises:
-        HornbookError: the two have no task in common, or one task has other items.
+        HornbookError: the two have no task in common that was measured on the same items.
     """
     others = {result.task: result for result in second}
-    found = []
+    found, elsewhere = [], []
     for ours in first:
         theirs = others.get(ours.task)
         if theirs is None:
             continue
-        shared = _shared(ours, theirs)
-        for score in ours.scores:
-            if score.name in ours.outcomes and score.name in theirs.outcomes:
-                a, b = (
-                    [one.outcomes[score.name][i] for i in own] for one, own in zip((ours, theirs), shared)
-                )
-                if a:
-                    paired = paired_bootstrap(a, b)
-                    found.append(
-                        Difference(
-                            task=ours.task,
-                            name=score.name,
-                            value=paired.difference,
-                            interval=paired.interval,
-                            p=paired.p,
-                            items=len(a),
-                        )
+        for name in ours.outcomes:
+            pairs = on_same_items(name, ours, theirs)
+            if pairs is None:
+                elsewhere.append(ours.task)
+            elif name in {score.name for score in ours.scores}:
+                paired = paired_bootstrap(*pairs)
+                found.append(
+                    Difference(
+                        task=ours.task,
+                        name=name,
+                        value=paired.difference,
+                        interval=paired.interval,
+                        p=paired.p,
+                        items=len(pairs[0]),
                     )
+                )
     if not found:
-        raise HornbookError("the two results have no task in common that was measured item by item")
+        which = f" ({', '.join(dict.fromkeys(elsewhere))})" if elsewhere else ""
+        raise HornbookError(
+            f"the two results have no task in common that was measured on the same items{which}. Run both "
+            "with the same --items and --seed, to the end."
+        )
     return found
 
 
-def _shared(ours: Result, theirs: Result) -> tuple[list[int], list[int]]:
-    """Places of the items both answered: by their ids, or all of them where both answered all."""
-    if ours.ids and theirs.ids:
-        place = {name: i for i, name in enumerate(theirs.ids)}
-        both = [(i, place[name]) for i, name in enumerate(ours.ids) if name in place]
-        return [i for i, _ in both], [j for _, j in both]
-    if ours.items != theirs.items or ours.unfinished or theirs.unfinished:
-        raise HornbookError(
-            f"{ours.task}: {ours.items} and {theirs.items} items were answered; a paired comparison needs "
-            "the same ones. Run both with the same --items and --seed, to the end."
-        )
-    return list(range(ours.items)), list(range(ours.items))
+def on_same_items(name: str, ours: Result, theirs: Result) -> tuple[list[float], list[float]] | None:
+    """Outcomes of one score for the items that both answered, in the same order: by the items' ids, or, of
+    tasks without ids, all of them where both answered all. None: they cannot be put side by side."""
+    a, b = list(ours.outcomes.get(name, ())), list(theirs.outcomes.get(name, ()))
+    if len(a) == len(ours.ids) > 0 and len(b) == len(theirs.ids) > 0:
+        place = {item: i for i, item in enumerate(theirs.ids)}
+        both = [(x, b[place[item]]) for x, item in zip(a, ours.ids) if item in place]
+        a, b = [x for x, _ in both], [y for _, y in both]
+    elif len(a) != len(b) or ours.unfinished or theirs.unfinished:
+        return None
+    return (a, b) if a else None
 
 
 def as_text(differences: Sequence[Difference]) -> str:

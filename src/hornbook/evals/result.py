@@ -43,6 +43,15 @@ class Result:
     unfinished: str = ""
     ids: tuple[str, ...] = ()
 
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> "Result":
+        """Back from `as_json` or a step's facts; unknown fields (of a later version) are left out."""
+        fields = {name: told[name] for name in cls.__dataclass_fields__ if name in told}
+        fields["scores"] = tuple(
+            Score(**{**score, "interval": Interval(*score["interval"])}) for score in told["scores"]
+        )
+        return cls(**{**fields, "ids": tuple(fields.get("ids", ()))})
+
 
 @dataclass(frozen=True, kw_only=True)
 class Task:

@@ -9,6 +9,8 @@ from fastapi import Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from hornbook.errors import HornbookError
+from hornbook.evals.comparison import on_same_items
+from hornbook.evals.result import Result
 from hornbook.lab.history import finished_runs
 from hornbook.lab.statistics import PairedDifference, paired_bootstrap
 from hornbook.studio import pages
@@ -119,20 +121,17 @@ def _differences(first: Measured, second: Measured) -> list[Difference]:
     for task in dict.fromkeys([*first.results, *second.results]):
         left, right = first.results.get(task), second.results.get(task)
         for score in dict.fromkeys([*_scores(left), *_scores(right)]):
-            a = list((left or {}).get("outcomes", {}).get(score, []))
-            b = list((right or {}).get("outcomes", {}).get(score, []))
-            same = bool(a) and len(a) == len(b) and first.seed == second.seed
-            pairs = [(x, y) for x, y in zip(a, b) if x is not None and y is not None] if same else []
+            pairs = None
+            if left is not None and right is not None and (first.seed == second.seed or left.get("ids")):
+                pairs = on_same_items(score, Result.from_json(left), Result.from_json(right))
             found.append(
                 Difference(
                     task=task,
                     score=score,
                     first=_scores(left).get(score),
                     second=_scores(right).get(score),
-                    difference=paired_bootstrap([x for x, _ in pairs], [y for _, y in pairs])
-                    if pairs
-                    else None,
-                    items=len(pairs),
+                    difference=paired_bootstrap(*pairs) if pairs else None,
+                    items=len(pairs[0]) if pairs else 0,
                 )
             )
     return found
