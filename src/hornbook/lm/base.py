@@ -251,10 +251,6 @@ class Score:
     greedy: bool = False
     token_logprobs: tuple[float, ...] = ()
 
-    @property
-    def bits_per_token(self) -> float:
-        return -self.logprob / (max(self.tokens, 1) * math.log(2))
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Capabilities:

@@ -68,11 +68,6 @@ class ScriptedAttacker:
         return Move(question, rationale=f"step {step + 1} of {len(ladder)}")
 
 
-def replay_script(questions: Sequence[str]) -> Script:
-    """A recorded conversation's questions as a script, to replay it against another target."""
-    return lambda task: [[question] for question in questions]
-
-
 MOVE_SCHEMA = object_schema(
     last_response_summary={"type": "string"},
     rationale={"type": "string"},

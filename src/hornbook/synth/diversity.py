@@ -121,8 +121,3 @@ def diversity(texts: Sequence[str], *, n: int = 13) -> dict[str, float]:
         "texts": float(len(texts)),
         "words": float(sum(len(words(text)) for text in texts)),
     }
-
-
-def diversity_by_size(texts: Sequence[str], sizes: Sequence[int]) -> list[dict[str, float]]:
-    """`diversity` of the first 100, 1,000, ... texts: how fast a writer begins to repeat itself."""
-    return [diversity(texts[:size]) for size in sizes if size <= len(texts)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 Sink = Callable[[int, Mapping[str, float]], None]
-"""Receives (step, numbers); for TensorBoard, trackio and the like."""
+"""Receives (step, numbers); for trackers such as TensorBoard."""
 
 
 class Metrics:
@@ -76,45 +76,3 @@ def _flat(numbers: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
         else:
             found.append((prefix + key, value))
     return found
-
-
-def tensorboard_sink(folder: Path) -> Sink:
-    """Writes to TensorBoard event files under `folder` (needs the `track` extra).
-
-    Raises:
-        HornbookError: when tensorboard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        from hornbook.errors import HornbookError
-
-        raise HornbookError("TensorBoard is not installed: pip install 'hornbook[track]'.") from error
-    writer: Any = SummaryWriter(str(folder))
-
-    def sink(step: int, numbers: Mapping[str, float]) -> None:
-        for name, value in numbers.items():
-            writer.add_scalar(name, value, step)
-        writer.flush()
-
-    return sink
-
-
-def trackio_sink(project: str, name: str) -> Sink:
-    """Logs to a local trackio project.
-
-    Raises:
-        HornbookError: when trackio is not installed.
-    """
-    try:
-        import trackio  # type: ignore[import-not-found, unused-ignore]
-    except ImportError as error:
-        from hornbook.errors import HornbookError
-
-        raise HornbookError("trackio is not installed: pip install trackio.") from error
-    trackio.init(project=project, name=name)
-
-    def sink(step: int, numbers: Mapping[str, float]) -> None:
-        trackio.log({"step": step, **numbers})
-
-    return sink

@@ -1,7 +1,6 @@
 """In which numbers to compute, on what memory, and whether a compiler pays."""
 
 import ctypes
-import shutil
 import sys
 from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Literal
@@ -59,10 +58,3 @@ def _cpu_bf16() -> bool:
     from hornbook.lab.machine import cpu_has_bf16
 
     return cpu_has_bf16()
-
-
-def compiler_found() -> bool:
-    """Whether torch.compile can work: a C++ compiler on the path (GPU: Triton brings its own)."""
-    from hornbook.lab.machine import cxx_compiler
-
-    return torch.cuda.is_available() or cxx_compiler() is not None or shutil.which("cl") is not None
