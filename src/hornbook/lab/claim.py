@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any, Literal
 
-from hornbook.lab.statistics import student_t_interval
-
 Verdict = Literal["holds", "fails", "noise", "not judged at this scale"]
 
 
@@ -98,6 +96,8 @@ def over_seeds(
     """
     if (above is None) == (below is None):
         raise ValueError(f"claim {name!r}: give one of above and below")
+    from hornbook.lab.statistics import student_t_interval  # NumPy and SciPy's table: not for reading a claim
+
     interval = tuple(student_t_interval(values)) if len(values) > 1 else None
     threshold = above if above is not None else below
     assert threshold is not None
