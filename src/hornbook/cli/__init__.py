@@ -200,8 +200,17 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("redteam", redteams.redteam, "Attack a model of yours, mend it, and attack again.")
     redteams.add_arguments(sub)
 
-    sub = command("report", recipes.report, "Where the report of a run is.")
+    sub = command("report", recipes.report, "Where the report of a run is, or its tables as Markdown.")
     sub.add_argument("recipe", nargs="?", help="of which recipe (default: the newest run)")
+    sub.add_argument("--scale", help="of which scale (default: the newest run)")
+    sub.add_argument("--markdown", action="store_true", help="print its claims and tables as Markdown")
+    sub.add_argument(
+        "--fill",
+        nargs="+",
+        type=Path,
+        metavar="PAGE",
+        help="put them between the lines `<!-- run RECIPE-SCALE: claims -->` and `<!-- end of run -->`",
+    )
     sub.add_argument("--open", action="store_true", help="open it in the browser")
     home(sub)
 

@@ -150,14 +150,26 @@ def papers(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Prints where the newest report is."""
+    """Prints where the newest report is, or what it holds as Markdown; or fills it into pages."""
     from hornbook.lab.history import latest_run
 
-    newest = latest_run(args.home, args.recipe)
+    if args.fill:
+        from hornbook.lab.report_markdown import fill
+
+        for page in args.fill:
+            print(f"{page}: {', '.join(fill(page, args.home))}")
+        return
+    newest = latest_run(args.home, args.recipe, args.scale)
     if newest is None:
         which = f"no finished run of {args.recipe!r}" if args.recipe else "no finished run"
+        which += f" at scale {args.scale!r}" if args.scale else ""
         name = args.recipe or "phi"
         raise HornbookError(f"{which} was found below {args.home}; make one with `hornbook run {name}`")
+    if args.markdown:
+        from hornbook.lab.report_markdown import run_markdown
+
+        print(run_markdown(newest), end="")
+        return
     path = newest.report.resolve()
     print(path)
     if args.open:

@@ -91,9 +91,10 @@ def finished_runs(home: Path) -> list[RunRecord]:
     return sorted(runs, key=lambda run: run.finished, reverse=True)
 
 
-def latest_run(home: Path, recipe: str | None = None) -> RunRecord | None:
-    """The newest finished run (of `recipe`, if given); None when there is none."""
-    return next((run for run in finished_runs(home) if recipe in (None, run.recipe)), None)
+def latest_run(home: Path, recipe: str | None = None, scale: str | None = None) -> RunRecord | None:
+    """The newest finished run (of `recipe` and `scale`, where given); None when there is none."""
+    runs = finished_runs(home)
+    return next((run for run in runs if recipe in (None, run.recipe) and scale in (None, run.scale)), None)
 
 
 def latest_claims(home: Path) -> dict[str, list[Claim]]:
