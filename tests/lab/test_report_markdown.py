@@ -58,7 +58,7 @@ def test_claims_and_tables_are_well_formed_markdown(home):
 def test_places_are_filled_again_and_again_and_the_rest_stays(home, tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
-        "# Demo\n\nBefore.\n\n<!-- run demo-quick: claims -->\nstale figures\n<!-- end of run -->\n\nBetween.\n"
+        "# Demo\n\nBefore.\n\n<!-- run demo-quick: claims -->\nstale\n<!-- end of run -->\n\nBetween.\n"
         "<!-- run demo-quick: Rates -->\n<!-- end of run -->\nAfter.\n"
     )
     assert fill(page, home) == ["demo-quick: claims", "demo-quick: Rates"]
