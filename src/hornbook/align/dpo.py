@@ -65,13 +65,15 @@ def encode_pairs(
     template: ChatTemplate,
     *,
     time: int,
+    context: int | None = None,
     held_out_share: float = 0.0,
 ) -> EncodedPairs:
     """Preference rows as pairs of token ids: the prompt as the template renders it, with an assistant turn
     opened, and each answer with its stop token.
 
     A row is held out by the hash of its request, so that all pairs of one request are on one side. Rows whose
-    answers are equal, empty, or that together exceed `time` tokens are left out and counted.
+    answers are equal, empty, or that together exceed `time` tokens are left out and counted; so are those
+    with a side longer than `context`, the model's.
 
     Raises:
         HornbookError: a corpus of another schema, or nothing left to train on.
@@ -84,31 +86,45 @@ def encode_pairs(
         if corpus.schema != "preferences":
             raise HornbookError(f"The corpus {corpus.folder} holds {corpus.schema}, not preferences.")
         for row in corpus.iter_rows(["messages", "chosen", "rejected", "meta"]):
-            chosen, rejected = row["chosen"], row["rejected"]
             request = "\n".join(message["content"] for message in row["messages"])
+            pair = token_pair(row["meta"], tokenizer, corpus.folder)
+            why = _unusable(row["chosen"], row["rejected"]) if pair is None else ""
+            if pair is None and not why:
+                prompt, _ = template.encode(tokenizer, row["messages"], add_generation_prompt=True)
+                sides = ([*tokenizer.encode(row[side]), stop] for side in ("chosen", "rejected"))
+                pair = Pair.of(prompt, *sides)
+            if pair is not None:
+                why = _unfit(pair, time, context)
+            if pair is None or why:
+                unused[why] += 1
+                continue
             apart = held_out_share > 0 and is_validation(request, held_out_share)
-            if (exact := token_pair(row["meta"], tokenizer, corpus.folder)) is not None:
-                if exact.length > time:
-                    unused["longer than a row"] += 1
-                else:
-                    (held_out if apart else train).append(exact)
-                continue
-            if chosen == rejected:
-                unused["chosen equals rejected"] += 1
-                continue
-            if not chosen or not rejected:
-                unused["an empty answer"] += 1
-                continue
-            prompt, _ = template.encode(tokenizer, row["messages"], add_generation_prompt=True)
-            pair = Pair.of(prompt, *([*tokenizer.encode(text), stop] for text in (chosen, rejected)))
-            if pair.length > time:
-                unused["longer than a row"] += 1
-                continue
             (held_out if apart else train).append(pair)
     if not train:
-        why = ", ".join(f"{count} {reason}" for reason, count in unused.items()) or "all were held out"
-        raise HornbookError(f"There is no preference pair to train on ({why}).")
+        reasons = ", ".join(f"{count} {reason}" for reason, count in unused.items())
+        if held_out:
+            reasons = ", ".join(filter(None, [reasons, f"{len(held_out)} held out"]))
+        raise HornbookError(
+            f"There is no preference pair to train on ({reasons}). A pair needs two different answers, "
+            "neither empty."
+        )
     return EncodedPairs(train, held_out, dict(unused))
+
+
+def _unusable(chosen: str, rejected: str) -> str:
+    """Why two answers are no pair; empty where they are one."""
+    if not chosen.strip() or not rejected.strip():
+        return "an empty answer"
+    return "chosen equals rejected" if chosen == rejected else ""
+
+
+def _unfit(pair: Pair, time: int, context: int | None) -> str:
+    """Why a pair cannot be learned from; empty where it can."""
+    if list(pair.chosen) == list(pair.rejected):
+        return "chosen equals rejected"
+    if context is not None and max(len(pair.chosen), len(pair.rejected)) - 1 > context:
+        return "longer than the context"
+    return "longer than a row" if pair.length > time else ""
 
 
 def token_pair(meta: str | None, tokenizer: Tokenizer, where: Path) -> Pair | None:
@@ -207,7 +223,11 @@ def prefer(
     tokenizer = Tokenizer.load(origin)
     form = template_of(tokenizer, template)
     corpora = [Corpus.open(folder_of(corpus)) for corpus in pairs]
-    encoded = encode_pairs(corpora, tokenizer, form, time=time, held_out_share=held_out_share)
+    config = config_of(origin)
+    context = config.max_position if config is not None else None
+    encoded = encode_pairs(
+        corpora, tokenizer, form, time=time, context=context, held_out_share=held_out_share
+    )
     if encoded.unused:
         said = ", ".join(f"{count} {reason}" for reason, count in encoded.unused.items())
         ctx.say(f"left out: {said}")

@@ -100,9 +100,11 @@ def finetune(
     tokenizer = Tokenizer.load(origin)
     form = template_of(tokenizer, template)
     counts: dict[str, Any] = {}
-    tokens = _tokenised(ctx, "sources", sources, phases, tokenizer, form, counts)
-    held_out = _tokenised(ctx, "validation", validation or {}, phases, tokenizer, form, {})
-    _report_fit(ctx, counts)
+    config = config_of(origin)
+    context = config.max_position if config is not None else 0
+    tokens = _tokenised(ctx, "sources", sources, phases, tokenizer, form, context, counts)
+    held_out = _tokenised(ctx, "validation", validation or {}, phases, tokenizer, form, context, {})
+    _report_fit(ctx, counts, context)
 
     from hornbook.train.objectives import next_token
     from hornbook.train.trainer import Trainer
@@ -145,9 +147,11 @@ def _tokenised(
     phases: Sequence[PhasePlan],
     tokenizer: Tokenizer,
     template: ChatTemplate,
+    context: int,
     counts: dict[str, Any],
 ) -> dict[str, Path]:
-    """Token files by name: those given, and conversations tokenised below the step's folder."""
+    """Token files by name: those given, and conversations tokenised below the step's folder, none of them
+    longer than the model's context."""
     found: dict[str, Path] = {}
     for name, source in sources.items():
         folder = folder_of(source)
@@ -157,17 +161,21 @@ def _tokenised(
         made = ctx.folder / part / name.replace("/", "-")
         shutil.rmtree(made, ignore_errors=True)
         used = [phase.time for phase in phases if name in phase.mixture] or [phases[-1].time]
-        counts[name] = write_conversations(Corpus.open(folder), tokenizer, template, made, time=min(used))
+        fits = min([*used, context or used[0]])
+        counts[name] = write_conversations(Corpus.open(folder), tokenizer, template, made, time=fits)
         found[name] = made
     return found
 
 
-def _report_fit(ctx: StepContext, counts: Mapping[str, Mapping[str, int]]) -> None:
+def _report_fit(ctx: StepContext, counts: Mapping[str, Mapping[str, int]], context: int) -> None:
     for name, count in counts.items():
         short = {kind: count[kind] for kind in ("shortened", "cut", "left_out") if count[kind]}
         if short:
             said = ", ".join(f"{n} {kind.replace('_', ' ')}" for kind, n in short.items())
-            ctx.say(f"{name}: of {count['rows']} conversations, {said}: longer than a row")
+            ctx.say(
+                f"{name}: of {count['rows']} conversations, {said}: longer than a row (the model's context "
+                f"holds {context} tokens)"
+            )
 
 
 def _epochs(phases: Sequence[PhasePlan], opened: Sequence[Any], accumulate: int) -> dict[str, float]:

@@ -94,6 +94,7 @@ def _train(
 
     from hornbook.model.hf import load_checkpoint
     from hornbook.train.objectives import TokenVerifier, token_verifier
+    from hornbook.train.parallel import training_device
     from hornbook.train.settings import Phase
     from hornbook.train.trainer import Trainer
 
@@ -117,12 +118,12 @@ def _train(
     shutil.rmtree(data, ignore_errors=True)
     file = write_judged(data, judged, vocab_size=tokenizer.vocab_size, supervision=plan.supervision)
     torch.manual_seed(plan.seed)
-    decoder = load_checkpoint(plan.start, dtype=torch.float32).train()
+    decoder = load_checkpoint(plan.start, dtype=torch.float32, device=training_device()).train()
     if plan.fresh:
         decoder.reset_parameters()
     loader = VerifierLoader(file, rows, time, plan.seed)
     trainer = Trainer(
-        TokenVerifier(decoder),
+        TokenVerifier(decoder).to(training_device()),
         token_verifier,
         Phase(name="verify", loader=loader, tokens=tokens),
         settings,

@@ -51,7 +51,13 @@ class ChatFormat:
             environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
             environment.globals["raise_exception"] = _refuse
             environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-            self._jinja = environment.from_string(self.tokenizer.chat_template or "")
+            try:
+                self._jinja = environment.from_string(self.tokenizer.chat_template or "")
+            except TemplateError as error:
+                raise HornbookError(
+                    f"The model's chat template does not parse ({error}). Repair chat_template in its "
+                    "tokenizer_config.json."
+                ) from None
         names = {
             k: v for k, v in self.tokenizer.config.items() if k.endswith("_token") and isinstance(v, str)
         }

@@ -13,14 +13,13 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
-from hornbook.data.steps import tokenize, train_tokenizer
+from hornbook.align.students import raise_students
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.run import Run
 from hornbook.model.presets import student
 from hornbook.redteam.break_fix import BreakFixSettings
 from hornbook.redteam.break_fix_step import SmallWorldSize, break_and_fix, mean_rates, write_helpful
 from hornbook.train.pretrain import PhasePlan
-from hornbook.train.probes import train_probes
 from hornbook.train.schedule import Schedule
 from hornbook.train.settings import OptimizerSettings, TrainSettings
 
@@ -95,38 +94,32 @@ SCALES = {
 def recipe(run: Run, settings: Settings) -> None:
     """Students that answer everything; the loop, and one round without harmless rows; claims; report."""
     talks = run.step(write_helpful, world=settings.world, rows=settings.talks)
-    tokenizer = run.step(train_tokenizer, corpora=[talks], vocab_size=480)
-    tokens = run.step(tokenize, corpus=talks, tokenizer=tokenizer)
-    raised = run.step(
-        train_probes,
-        model=student(
+    students = raise_students(
+        run,
+        {"talks": talks},
+        shape=student(
             hidden_size=settings.hidden_size,
             layers=settings.layers,
             heads=settings.heads,
             vocab_size=480,
             max_position=512,
         ),
-        tokens={"talks": tokens},
-        arms={
-            "helpful": [
-                PhasePlan(
-                    name="helpful",
-                    mixture={"talks": 1.0},
-                    tokens=settings.raise_tokens,
-                    rows=settings.rows,
-                    time=settings.time,
-                )
-            ]
-        },
-        seeds=settings.seeds,
+        phases=[
+            PhasePlan(
+                name="helpful",
+                mixture={"talks": 1.0},
+                tokens=settings.raise_tokens,
+                rows=settings.rows,
+                time=settings.time,
+            )
+        ],
         settings=settings.train,
-        tokenizer=tokenizer,
-        validation={"talks": tokens},
+        seeds=settings.seeds,
         workers=settings.workers,
     )
     made = run.step(
         break_and_fix,
-        models={str(seed): raised / f"helpful-{seed}" for seed in settings.seeds},
+        models={str(seed): model for seed, model in students.models.items()},
         world=settings.world,
         arms={
             "loop": settings.loop,

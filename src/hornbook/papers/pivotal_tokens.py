@@ -17,7 +17,7 @@ from typing import Any
 from hornbook.align.dpo import prefer
 from hornbook.align.pivotal import SearchSettings
 from hornbook.align.pivotal_steps import Kind, chance_of_success, search_pivotal_tokens
-from hornbook.data.steps import tokenize, train_tokenizer
+from hornbook.align.students import raise_students
 from hornbook.lab.claim import Claim
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
@@ -27,7 +27,6 @@ from hornbook.synth.steps import write_word_problems
 from hornbook.synth.sums import write_sums
 from hornbook.train.objectives import Preference
 from hornbook.train.pretrain import PhasePlan
-from hornbook.train.probes import train_probes
 from hornbook.train.schedule import Schedule
 from hornbook.train.settings import OptimizerSettings, TrainSettings
 
@@ -157,36 +156,30 @@ def _students(run: Run, settings: Settings, sums: Artifact) -> dict[int, Path]:
         from hornbook.infer.open import checkpoint_folder
 
         return dict.fromkeys(settings.seeds, checkpoint_folder(settings.model))
-    tokenizer = run.step(train_tokenizer, corpora=[sums], vocab_size=320)
-    tokens = run.step(tokenize, corpus=sums, tokenizer=tokenizer)
-    raised = run.step(
-        train_probes,
-        model=student(
+    students = raise_students(
+        run,
+        {"sums": sums},
+        shape=student(
             hidden_size=settings.hidden_size,
             layers=settings.layers,
             heads=settings.heads,
             vocab_size=320,
             max_position=256,
         ),
-        tokens={"sums": tokens},
-        arms={
-            "student": [
-                PhasePlan(
-                    name="sums",
-                    mixture={"sums": 1.0},
-                    tokens=settings.raise_tokens,
-                    rows=settings.batch_rows,
-                    time=settings.time,
-                )
-            ]
-        },
-        seeds=settings.seeds,
+        phases=[
+            PhasePlan(
+                name="sums",
+                mixture={"sums": 1.0},
+                tokens=settings.raise_tokens,
+                rows=settings.batch_rows,
+                time=settings.time,
+            )
+        ],
         settings=settings.train,
-        tokenizer=tokenizer,
-        validation={"sums": tokens},
+        seeds=settings.seeds,
         workers=settings.workers,
     )
-    return {seed: raised / f"student-{seed}" for seed in settings.seeds}
+    return dict(students.models)
 
 
 def _preferred(run: Run, settings: Settings, model: Path, pairs: Path, *, count: int, seed: int) -> Artifact:
