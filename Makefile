@@ -30,8 +30,10 @@ quickstart: $(BIN)/hornbook
 	$(BIN)/hornbook run phi --scale quick
 	@echo "Now talk to it:  $(BIN)/hornbook chat"
 
+# Two processes, a file of tests to each in turn; `make test JOBS=0` for one.
+JOBS ?= 2
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 oracle: $(VENV)/.oracle
 	$(BIN)/python -m pytest -m oracle

@@ -166,7 +166,7 @@ def test_a_dead_worker_is_replaced_and_its_programs_run(sandbox):
 
         def kill():
             time.sleep(0.2)
-            worker.process.close()
+            worker.process.kill()
 
         thread = threading.Thread(target=kill)
         thread.start()

@@ -31,8 +31,11 @@ class Confined(Protocol):
     def stdin(self) -> IO[bytes]: ...
     @property
     def stdout(self) -> IO[bytes]: ...
+    def kill(self) -> None:
+        """Kill it with everything it started, and wait until it is gone; whoever reads meets the end."""
+
     def close(self) -> None:
-        """Kill it with everything it started, and wait until it is gone."""
+        """`kill`, and close the streams: for the thread that reads them, never for another."""
 
 
 def runtime_paths() -> list[str]:
@@ -81,11 +84,14 @@ class _Sandlock:
         self.stdin: IO[bytes] = self._process.stdin
         self.stdout: IO[bytes] = self._process.stdout
 
-    def close(self) -> None:
+    def kill(self) -> None:
         with contextlib.suppress(Exception):
             self._process.kill()
         with contextlib.suppress(Exception):
             self._process.wait(timeout=10)
+
+    def close(self) -> None:
+        self.kill()
         for stream in (self.stdin, self.stdout):
             with contextlib.suppress(OSError):
                 stream.close()
@@ -110,10 +116,15 @@ class _Subprocess:
         self.stdin: IO[bytes] = self._process.stdin
         self.stdout: IO[bytes] = self._process.stdout
 
-    def close(self) -> None:
+    def kill(self) -> None:
+        if self._process.poll() is not None:
+            return  # its number may be another's by now
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+
+    def close(self) -> None:
+        self.kill()
         for stream in (self.stdin, self.stdout):
             with contextlib.suppress(OSError):
                 stream.close()

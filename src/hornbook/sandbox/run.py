@@ -141,10 +141,18 @@ class _Worker:
             left -= len(part)
         return b"".join(parts)
 
+    def kill(self) -> None:
+        """End it from another thread: the one that waits for an answer meets the end and calls `close`.
+
+        Closing the streams here would let that thread read whatever file gets their number next.
+        """
+        if self.process is not None:
+            self.process.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
     def close(self) -> None:
         if self.process is not None:
             self.process.close()
-            self.process = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -208,11 +216,13 @@ class Sandbox:
         """Kill every keeper and its children. Running calls fail."""
         with self._lock:
             self._closed = True
-            workers = [*self._idle, *self._busy]
+            idle, busy = list(self._idle), list(self._busy)
             self._idle.clear()
             self._busy.clear()
-        for worker in workers:
+        for worker in idle:
             worker.close()
+        for worker in busy:
+            worker.kill()
 
     @property
     def inner_filter(self) -> bool:
@@ -309,7 +319,7 @@ class Sandbox:
             workers = list(self._busy)
             self._busy.clear()
         for worker in workers:
-            worker.close()
+            worker.kill()
 
     def _batch(
         self, batch: list[tuple[int, Job]], limits: Limits, *, share: bool

@@ -66,6 +66,23 @@ def running(
         listener.close()
 
 
+@contextlib.contextmanager
+def slowly(service: Service, seconds: float = 0.005) -> Iterator[None]:
+    """Every pass of the engine waits first: else a model this small is done before its client reads a line."""
+    scheduler = service.engine.scheduler
+    step = scheduler.step
+
+    def slow() -> None:
+        time.sleep(seconds)
+        step()
+
+    scheduler.step = slow  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        scheduler.step = step  # type: ignore[method-assign]
+
+
 def until(true: Callable[[], bool], seconds: float = 60.0) -> bool:
     """Waits for `true()`; how long it takes is not what is tested."""
     end = time.monotonic() + seconds
