@@ -33,7 +33,7 @@ quickstart: $(BIN)/hornbook
 # Two processes, a file of tests to each in turn; `make test JOBS=0` for one.
 JOBS ?= 2
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 oracle: $(VENV)/.oracle
 	$(BIN)/python -m pytest -m oracle
