@@ -68,7 +68,7 @@ def running(
 
 @contextlib.contextmanager
 def slowly(service: Service, seconds: float = 0.005) -> Iterator[None]:
-    """Every pass of the engine waits first: else a model this small is done before its client reads a line."""
+    """Every pass of the engine waits first: else so small a model is done before its client reads a line."""
     scheduler = service.engine.scheduler
     step = scheduler.step
 
