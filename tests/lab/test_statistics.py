@@ -12,6 +12,7 @@ from hornbook.lab.statistics import (
     incomplete_beta,
     paired_bootstrap,
     permutation_p,
+    shown_over_seeds,
     sign_test_p,
     student_t_interval,
     student_t_quantile,
@@ -217,3 +218,8 @@ def test_permutation_p_is_uniform_when_nothing_differs():
     values = [permutation_p(generator.normal(size=6), generator.normal(size=6)) for _ in range(400)]
     assert np.mean(np.array(values) <= 0.05) < 0.085
     assert np.mean(values) == pytest.approx(0.5, abs=0.06)
+
+
+def test_a_mean_is_shown_with_half_of_its_interval():
+    assert shown_over_seeds([1.0, 2.0, 3.0]) == "2.000 ± 2.484"  # t(0.975, 2) = 4.3027; times 1 / sqrt(3)
+    assert shown_over_seeds([0.25], digits=2) == "0.25"

@@ -192,6 +192,15 @@ def student_t_interval(values: Values, *, confidence: float = 0.95) -> Interval:
     return Interval(centre - half, centre + half)
 
 
+def shown_over_seeds(values: Sequence[float], digits: int = 3) -> str:
+    """The mean and half of Student's 95 % interval, for a table: "0.412 ± 0.031"; one value alone is bare."""
+    middle = sum(values) / len(values)
+    if len(values) < 2:
+        return f"{middle:.{digits}f}"
+    low, high = student_t_interval(values)
+    return f"{middle:.{digits}f} ± {(high - low) / 2:.{digits}f}"
+
+
 def student_t_quantile(level: float, degrees: float) -> float:
     """The value below which a Student t variable with `degrees` of freedom lies with probability `level`."""
     if not 0 < level < 1 or degrees <= 0:

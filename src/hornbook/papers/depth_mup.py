@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hornbook.lab.claim import Claim
+from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Series
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
@@ -359,17 +359,13 @@ def _claims_of_transfer(run: Run, sweeps: Mapping[str, Mapping[str, Any]], ends:
             )
         )
     gains = [_finite(-g if g is not None else None) for g in sweeps["depth_mup"]["gain"]]
-    low, high = student_t_interval([-g for g in gains])
     run.claim(
-        Claim(
-            id="depth-pays",
-            sentence="At the transferred rate, the deeper network reaches the lower training loss.",
-            measured=-sum(gains) / len(gains),
-            interval=(low, high),
+        over_seeds(
+            "depth-pays",
+            "At the transferred rate, the deeper network reaches the lower training loss.",
+            [-gain for gain in gains],
+            above=0.0,
             unit="log loss gained",
-            rule="the 95 % interval over seeds lies above 0",
-            holds=low > 0,
-            noise=low <= 0 <= high,
         )
     )
 
@@ -399,16 +395,4 @@ def _claim_of_better(
     unit: str = "log loss gained, each at its best rate",
 ) -> None:
     gains = [a - b for a, b in zip(worse, better, strict=True)]
-    low, high = student_t_interval(gains)
-    run.claim(
-        Claim(
-            id=name,
-            sentence=sentence,
-            measured=sum(gains) / len(gains),
-            interval=(low, high),
-            unit=unit,
-            rule="the 95 % interval over seeds lies above 0",
-            holds=low > 0,
-            noise=low <= 0 <= high,
-        )
-    )
+    run.claim(over_seeds(name, sentence, gains, above=0.0, unit=unit))

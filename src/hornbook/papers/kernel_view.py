@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from hornbook.lab.claim import Claim
+from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import bootstrap_interval, student_t_interval
+from hornbook.lab.statistics import bootstrap_interval
 from hornbook.theory.steps_kernel import (
     StudySettings,
     few_shot_on_text,
@@ -142,18 +142,14 @@ def _claims(run: Run, k: int, forms: Mapping[str, Any]) -> None:
     prompt, head = forms["prompt"], forms["head"]
     for rule, kernel in (("sgd", "kernel_sgd"), ("adam", "kernel_signgd"), ("adam", "kernel_asigngd")):
         ratios = [a / max(b, 1e-9) for a, b in zip(prompt[kernel], prompt[rule], strict=True)]
-        low, high = student_t_interval(ratios)
         run.claim(
-            Claim(
-                id=f"{k}-shot-{kernel.replace('_', '-')}-solves-the-task",
-                sentence=f"{k} shots, with a prompt: {NAMES[kernel]} is as good as fine-tuning with {rule}.",
+            over_seeds(
+                f"{k}-shot-{kernel.replace('_', '-')}-solves-the-task",
+                f"{k} shots, with a prompt: {NAMES[kernel]} is as good as fine-tuning with {rule}.",
+                ratios,
+                above=0.9,  # the paper's criterion
                 paper_value=PAPER_SST2[kernel] if k == 16 else None,
-                measured=_mean(ratios),
-                interval=(low, high),
                 unit="accuracy over fine-tuning's",
-                rule="the 95 % interval over draws lies above 0.9, the paper's criterion",
-                holds=low >= 0.9,
-                noise=low < 0.9 <= high,
             )
         )
     for rule in ("sgd", "adam"):
@@ -172,35 +168,25 @@ def _claims(run: Run, k: int, forms: Mapping[str, Any]) -> None:
             )
         )
         changes = prompt[f"median_change_{rule}"]
-        low, high = student_t_interval(changes)
         run.claim(
-            Claim(
-                id=f"{k}-shot-{rule}-keeps-features",
-                sentence=f"{k} shots: fine-tuning with {rule} leaves the kernel near where it was.",
-                measured=_mean(changes),
-                interval=(low, high),
+            over_seeds(
+                f"{k}-shot-{rule}-keeps-features",
+                f"{k} shots: fine-tuning with {rule} leaves the kernel near where it was.",
+                changes,
+                below=2.0,  # the paper's criterion
                 unit="relative change of an entry, median",
-                rule="the 95 % interval over draws lies below 2, the paper's criterion",
-                holds=high < 2,
-                noise=low < 2 <= high,
                 why=f"The mean over entries is {_mean(prompt[f'change_{rule}']):.2f}: small entries decide.",
             )
         )
-    gaps = [a - b for a, b in zip(prompt["kernel_sgd"], head["kernel_sgd"], strict=True)]
-    low, high = student_t_interval(gaps)
+    gaps = [100 * (a - b) for a, b in zip(prompt["kernel_sgd"], head["kernel_sgd"], strict=True)]
     run.claim(
-        Claim(
-            id=f"{k}-shot-kernels-need-the-prompt",
-            sentence=f"{k} shots: without a prompt, the kernel does worse.",
-            measured=100 * _mean(gaps),
-            interval=(100 * low, 100 * high),
+        over_seeds(
+            f"{k}-shot-kernels-need-the-prompt",
+            f"{k} shots: without a prompt, the kernel does worse.",
+            gaps,
+            above=0.0,
             unit="percentage points lost without the prompt",
-            rule="the 95 % interval over draws lies above 0",
-            holds=low > 0,
-            noise=low <= 0 <= high,
-            why=""
-            if low > 0
-            else "The last word's features alone separate the labels of this small language.",
+            why="Where it fails: the last word's features alone separate the labels of this small language.",
         )
     )
 

@@ -22,7 +22,7 @@ from hornbook.evals.functions import examine_benchmarks, examine_functions
 from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.statistics import shown_over_seeds, student_t_interval
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.papers.coverage_report import claim_steering, report_steering
@@ -344,7 +344,7 @@ def _report(
     rows, bars = [], []
     for arm in s.arms():
         values = {stage: _passed(examined, arm, stage, s.seeds) for stage in (BASE, TUNED)}
-        rows.append([arm, *[_shown(values[stage]) for stage in (BASE, TUNED)]])
+        rows.append([arm, *[shown_over_seeds(values[stage]) for stage in (BASE, TUNED)]])
         interval = student_t_interval(values[TUNED]) if len(s.seeds) > 1 else None
         bars.append(
             Bar(
@@ -386,10 +386,3 @@ def _report(
 
 def _number(value: Any) -> str:
     return "unknown" if value is None else f"{value:.3f}"
-
-
-def _shown(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{fmean(values):.3f}"
-    low, high = student_t_interval(values)
-    return f"{fmean(values):.3f} \u00b1 {(high - low) / 2:.3f}"

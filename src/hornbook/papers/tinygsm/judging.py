@@ -8,7 +8,7 @@ from typing import Any
 from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.statistics import shown_over_seeds, student_t_interval
 
 SMALL, LARGE = "small", "large"
 
@@ -188,7 +188,10 @@ def write_report(run: Run, study: Study) -> None:
     choices = ("greedy", "mean", "majority", "shortest", "likeliest", *study.sizes, "oracle")
     report.table(
         ["generator", *[f"{c} verifier" if c in study.sizes else c for c in choices]],
-        [[size, *[_shown(study.chosen(size, choice)) for choice in choices]] for size in study.sizes],
+        [
+            [size, *[shown_over_seeds(study.chosen(size, choice)) for choice in choices]]
+            for size in study.sizes
+        ],
         note=f"After the mean, half the width of the 95 % interval over {len(study.seeds)} seeds. The "
         f"teacher itself is right on {study.teachers['benchmark']:.1%} of benchmark questions.",
     )
@@ -206,7 +209,7 @@ def write_report(run: Run, study: Study) -> None:
         [
             [
                 f"{kind} on {generator}",
-                _shown(study.chosen(generator, kind)),
+                shown_over_seeds(study.chosen(generator, kind)),
                 _mean(study.grid[f"{generator}-{s}"]["auc"][kind] for s in study.seeds),
                 _mean(study.grid[f"{generator}-{s}"]["auc_within"][kind] for s in study.seeds),
                 *(
@@ -249,8 +252,8 @@ def _data(run: Run, study: Study) -> None:
             [
                 name,
                 f"{study.teachers.get(name, study.teachers['all']):.1%}",
-                _shown(study.arm(name)),
-                *[_shown(study.arm(name, changes=count)) for count in (1, 2)],
+                shown_over_seeds(study.arm(name)),
+                *[shown_over_seeds(study.arm(name, changes=count)) for count in (1, 2)],
             ]
             for name in (*study.shares, "all", "pretrained", "exact", "noisier", "agreed")
         ],
@@ -278,13 +281,6 @@ def _interval(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     low, high = student_t_interval(values)
     return 100 * low, 100 * high
-
-
-def _shown(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{fmean(values):.3f}"
-    low, high = student_t_interval(values)
-    return f"{fmean(values):.3f} \u00b1 {(high - low) / 2:.3f}"
 
 
 def _mean(values: Any) -> float | str:
