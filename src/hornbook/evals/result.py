@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hornbook.lab.statistics import Interval
+from hornbook.lab.statistics import Interval, bootstrap_interval, wilson_interval
 from hornbook.lm.base import LanguageModel
 
 _SAMPLES = 12
@@ -60,6 +60,15 @@ class Task:
     name: str
     sentence: str
     run: Callable[[LanguageModel, int, int], Result]
+
+
+def score_of(name: str, values: Sequence[float]) -> Score:
+    """The mean of one value an item; Wilson's interval where all are 0 or 1, else the bootstrap's."""
+    if all(value in (0.0, 1.0) for value in values):
+        interval = wilson_interval(int(sum(values)), len(values))
+    else:
+        interval = bootstrap_interval(values)
+    return Score(name=name, value=sum(values) / len(values), interval=interval)
 
 
 def both_sides(samples: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:

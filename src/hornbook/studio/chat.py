@@ -14,12 +14,12 @@ from fastapi import Form, Request, UploadFile
 from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from hornbook.data.retrieval import Found, with_passages
 from hornbook.errors import HornbookError
 from hornbook.infer.scheduler import Job
 from hornbook.infer.text import Pieces, whole_utf8
 from hornbook.lm import base as lm
 from hornbook.serve.chat import continues, prompt_ids
-from hornbook.serve.retrieval import Found, with_passages
 from hornbook.studio import pages
 from hornbook.studio.models import OpenModel
 from hornbook.studio.pages import studio_of

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from hornbook.data.readers import SUFFIXES, read_source
+from hornbook.data.retrieval import Found, Passage, PassageIndex, passages_of
 from hornbook.errors import HornbookError
 from hornbook.lab.files import write_atomic
-from hornbook.serve.retrieval import Found, Passage, PassageIndex, passages_of
 
 FOLDER = ".studio/documents"
 _NAME = re.compile(r"[^\w.\- ]+")

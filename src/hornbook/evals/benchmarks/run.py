@@ -11,9 +11,9 @@ import numpy as np
 
 from hornbook.errors import HornbookError
 from hornbook.evals.asking import converses
-from hornbook.evals.result import Result, Score, both_sides
+from hornbook.evals.result import Result, Score, both_sides, score_of
 from hornbook.evals.sample_store import SampleStore
-from hornbook.lab.statistics import Interval, bootstrap_interval, wilson_interval
+from hornbook.lab.statistics import Interval
 from hornbook.lm.base import (
     Advances,
     Completion,
@@ -250,7 +250,7 @@ def _summary(
         for name, value in sample["values"].items():
             outcomes.setdefault(name, []).append(float(value))
     scores = [
-        _score(name, values) for name, values in outcomes.items() if name not in ("bits", "bytes", "nats")
+        score_of(name, values) for name, values in outcomes.items() if name not in ("bits", "bytes", "nats")
     ]
     if card.kind == "text":
         scores.append(_bits_per_byte(outcomes))
@@ -298,14 +298,6 @@ def _reference(item: Item) -> str:
         options = item.questions if len(item.questions) > 1 else item.choices
         return options[item.gold].strip()[:200] if item.gold < len(options) else str(item.gold)
     return str(item.gold)[:200]
-
-
-def _score(name: str, values: Sequence[float]) -> Score:
-    if all(value in (0.0, 1.0) for value in values):
-        interval = wilson_interval(int(sum(values)), len(values))
-    else:
-        interval = bootstrap_interval(values)
-    return Score(name=name, value=float(np.mean(values)), interval=interval)
 
 
 def _bits_per_byte(outcomes: Mapping[str, Sequence[float]]) -> Score:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hornbook.data.retrieval import Passage, PassageIndex, passages_of, with_passages
 from hornbook.errors import HornbookError
-from hornbook.serve.retrieval import Passage, PassageIndex, passages_of, with_passages
 
 
 @given(st.text(alphabet="ab .\n!?é", max_size=300), st.integers(1, 12))
