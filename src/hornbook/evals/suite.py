@@ -298,7 +298,7 @@ def evaluate(
 
 
 def _expand(tasks: Sequence[str], asking: Asking) -> list[str]:
-    """Names of tasks and cards; "benchmarks" becomes the cards whose items are at hand, "sparks" the probes."""
+    """Names of tasks and cards; "benchmarks" becomes the cards that are at hand, "sparks" the probes."""
     names: list[str] = []
     for name in tasks or TASKS:
         if name == "sparks":

@@ -30,10 +30,9 @@ def test_a_solver_has_full_marks_and_who_knows_nothing_has_none(name: str) -> No
     assert played(name, "null").scores[0].value == 0.0
 
 
-@pytest.mark.parametrize("name", PROBES)
+@pytest.mark.parametrize("name", [name for name in PROBES if name != "judging"])  # a coin has one half there
 def test_answers_to_one_variant_do_not_pass_for_the_others(name: str) -> None:
-    most = 0.7 if name == "judging" else 0.2  # of two answers one is better: a coin has one half
-    assert played(name, "memorizer").scores[0].value <= most
+    assert played(name, "memorizer").scores[0].value <= 0.2
 
 
 @pytest.mark.parametrize("name", PROBES)
