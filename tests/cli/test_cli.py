@@ -114,7 +114,10 @@ def test_a_parametrization_holds_for_every_stage_of_training(tmp_path):
     assert widths == ["96"] * 4
 
 
-@pytest.mark.parametrize("recipe", ["arithmetic", "phi"])
+@pytest.mark.parametrize(
+    "recipe",
+    ["arithmetic", "break_fix", "longrope", "phi", "phi1", "pivotal_tokens", "tinygsm", "unlearning"],
+)
 def test_every_training_recipe_takes_a_parametrization(recipe, tmp_path):
     code, out, said = call("run", recipe, "--show", "--home", tmp_path, "--parametrization", "depth_mup")
     assert code == 0, said

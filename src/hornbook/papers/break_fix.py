@@ -44,6 +44,8 @@ class Settings:
             optimizer=OptimizerSettings(learning_rate=6e-3),
             schedule=Schedule(kind="cosine", warmup=0.05, final=0.05),
             compile="off",
+            base_width=64,  # what the rate was tuned on: `--train.parametrization` scales from it
+            base_depth=2,
         )
     )
     loop: BreakFixSettings = field(default_factory=lambda: BreakFixSettings(rounds=3, steps=60, rows=16))

@@ -28,6 +28,9 @@ TITLE = "Contexts extended by searched rotary factors"
 PAPER = "Ding et al. 2024, arXiv 2402.13753"
 
 
+_PLAIN: dict[str, Any] = {"precision": "fp32", "compile": "off", "processes": 1}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What this recipe can be told."""
@@ -58,6 +61,16 @@ class Settings:
     vocab_size: int = 512
     reading_steps: int = 600
     """Of 32 rows."""
+    train: TrainSettings = field(
+        default_factory=lambda: TrainSettings(
+            optimizer=OptimizerSettings(learning_rate=5e-3, weight_decay=0.0),
+            schedule=Schedule(kind="cosine", warmup=0.05),
+            base_width=64,  # what the rate was tuned on: `--parametrization` scales from it
+            base_depth=2,
+            **_PLAIN,
+        )
+    )
+    """Of the small readers' training."""
     seeds: int = 3
     """Small readers that are raised and extended."""
 
@@ -86,8 +99,6 @@ SCALES = {
         seeds=5,
     ),
 }
-
-_PLAIN: dict[str, Any] = {"precision": "fp32", "compile": "off", "processes": 1}
 
 
 def recipe(run: Run, settings: Settings) -> None:
@@ -128,11 +139,6 @@ def _reader(run: Run, s: Settings, tokens: Artifact, tokenizer: Artifact | Path,
         eos_ids=(0, 4),
         pad_id=0,
     )
-    settings = TrainSettings(
-        optimizer=OptimizerSettings(learning_rate=5e-3, weight_decay=0.0),
-        schedule=Schedule(kind="cosine", warmup=0.05),
-        **_PLAIN,
-    )
     reading = PhasePlan(
         name="reading",
         mixture={"text": 1.0},
@@ -145,7 +151,7 @@ def _reader(run: Run, s: Settings, tokens: Artifact, tokenizer: Artifact | Path,
         model=model,
         tokens={"text": tokens},
         phases=[reading],
-        settings=settings,
+        settings=s.train,
         tokenizer=tokenizer,
         seed=seed,
     )

@@ -74,7 +74,11 @@ class Settings:
     time: int = 256
     train: TrainSettings = field(
         default_factory=lambda: TrainSettings(
-            optimizer=OptimizerSettings(kind="muon", learning_rate=5e-3), processes=1, checkpoint_seconds=30
+            optimizer=OptimizerSettings(kind="muon", learning_rate=5e-3),
+            processes=1,
+            checkpoint_seconds=30,
+            base_width=64,  # what the rate was tuned on: `--train.parametrization` scales from it
+            base_depth=2,
         )
     )
     seeds: tuple[int, ...] = (0, 1, 2)

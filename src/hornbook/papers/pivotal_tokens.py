@@ -56,6 +56,8 @@ class Settings:
             optimizer=OptimizerSettings(learning_rate=4e-3),
             schedule=Schedule(kind="cosine", warmup=0.05, final=0.05),
             compile="off",
+            base_width=96,  # what the rate was tuned on: `--train.parametrization` scales from it
+            base_depth=3,
         )
     )
     questions: int = 40

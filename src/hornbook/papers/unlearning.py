@@ -75,6 +75,8 @@ class Settings:
             optimizer=OptimizerSettings(learning_rate=3e-3),
             schedule=Schedule(kind="cosine", warmup=0.05, final=0.1),
             compile="off",
+            base_width=96,  # what the rate was tuned on: `--train.parametrization` scales from it
+            base_depth=3,
         )
     )
     unlearning: Unlearning = field(default_factory=Unlearning)

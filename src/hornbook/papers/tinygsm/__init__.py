@@ -55,6 +55,8 @@ def _training(learning_rate: float) -> TrainSettings:
         schedule=Schedule(kind="wsd", warmup=0.03, decay=0.5),
         processes=1,
         checkpoint_seconds=30,
+        base_width=64,  # of the small generator: `--parametrization` scales from it
+        base_depth=2,
     )
 
 
