@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute
 import pytest
 
+from hornbook.curate.decision import decide
 from hornbook.curate.decontaminate import EvaluationItem
 from hornbook.curate.educational import EducationalModel, fit
-from hornbook.curate.pipeline import STAGES, CurateSettings, bounded, decide, examine_all, prepare
+from hornbook.curate.pipeline import ATTRIBUTES, STAGES, CurateSettings, bounded, prepare
 from hornbook.curate.steps import curate, fit_educational, rate, read_evaluation_set
 from hornbook.data.corpus import Corpus, CorpusWriter
 from hornbook.errors import HornbookError
@@ -179,14 +180,16 @@ def test_batches_are_cut_by_rows_and_bytes():
     assert len(pieces) >= 3
 
 
+def examined(texts, settings):
+    batch = prepare(settings, {}, texts).examine_piece(pa.RecordBatch.from_pydict({"text": texts}))
+    return pa.Table.from_batches([batch], ATTRIBUTES)
+
+
 def test_the_longest_of_near_duplicates_stays():
     texts = [prose(1), prose(1) + " One more sentence stands here.", prose(2)]
     for prefer, expected in (("first", [True, False, True]), ("longest", [False, True, True])):
         settings = CurateSettings(prefer=prefer)
-        found = pa.Table.from_batches(
-            examine_all([pa.RecordBatch.from_pydict({"text": texts})], prepare(settings, {}))
-        )
-        decision = decide(found, settings)
+        decision = decide(examined(texts, settings), settings)
         assert decision.kept.tolist() == expected
         assert decision.cluster.tolist() == [0, 0, 2]
 
@@ -195,10 +198,7 @@ def test_lines_copied_through_the_corpus():
     boiler = "\n".join(f"This line number {i} stands in every page of the site." for i in range(30))
     texts = [f"{boiler}\n{prose(i, 2)}" for i in range(4)]
     settings = CurateSettings(near=None, rules=())
-    found = pa.Table.from_batches(
-        examine_all([pa.RecordBatch.from_pydict({"text": texts})], prepare(settings, {}))
-    )
-    assert decide(found, settings).kept.tolist() == [True, False, False, False]
+    assert decide(examined(texts, settings), settings).kept.tolist() == [True, False, False, False]
 
 
 def test_everything_removed_names_the_rule(tmp_path):

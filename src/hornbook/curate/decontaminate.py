@@ -18,16 +18,18 @@ Programs are also compared by their syntax: see `ast_distance`.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from hornbook.curate.ast_distance import CodeIndex
+from hornbook.curate.features import arrays_key
 from hornbook.curate.repetition import F64
 from hornbook.curate.words import I64, U64, HashSet, Words, hash_words, ngrams, split
 from hornbook.errors import HornbookError
+from hornbook.lab.files import sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,6 +158,12 @@ class Decontaminator:
         programs = [item.code for item in items] if self.settings.similar_code else []
         self._programs = CodeIndex(programs)
         self._def = hash_words("def")[0]
+
+    @property
+    def key(self) -> str:
+        """Names the questions and the word frequencies they are weighed by: equal keys, equal matches."""
+        weights = arrays_key({"words": self._vocabulary.sorted, "idf": self._idf})
+        return sha256_of([self.labels, [asdict(item) for item in self.items], weights])
 
     def _index_ngrams(self) -> None:
         n = self.settings.ngram

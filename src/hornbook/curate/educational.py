@@ -22,12 +22,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from hornbook.curate.features import Arrays, arrays_key, embed, fit_embedding
 from hornbook.curate.heuristics import measure
 from hornbook.curate.repetition import F64, per_document, share
-from hornbook.curate.words import I64, Words, mix, split
+from hornbook.curate.words import I64, Words, split
 from hornbook.errors import HornbookError
 
-BUCKETS = 1 << 14
 # Shape of the text beside its words. Length is left out on purpose: it would be the easiest thing to learn.
 SHAPE = (
     "mean_word_length",
@@ -41,9 +41,6 @@ SHAPE = (
     "duplicate_lines",
 )
 LABELLINGS = ("rater", "contrast")
-# Only the first words are looked at, as an encoder with a bounded context would look; a licence header is
-# short beside them.
-FIRST_WORDS = 1500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +75,14 @@ class EducationalModel:
     arrays: dict[str, npt.NDArray[Any]]
     card: dict[str, Any]
 
+    @property
+    def key(self) -> str:
+        """Names what the classifier computes: equal keys, equal scores."""
+        return f"{self.card['classifier']}-{arrays_key(self.arrays)}"
+
     def features(self, words: Words) -> F64:
         """(documents, dimensions + shape) embedding and shape of a batch."""
-        document, bucket, value = _counts(words)
-        weighted = value * self.arrays["idf"][bucket]
-        norm = np.sqrt(np.bincount(document, weights=weighted**2, minlength=words.documents))
-        weighted = weighted / np.maximum(norm[document], 1e-12)
-        components = self.arrays["components"]
-        embedded = np.zeros((words.documents, components.shape[1]))
-        bounds = np.searchsorted(document, np.arange(words.documents + 1))
-        for d in range(words.documents):
-            a, b = bounds[d], bounds[d + 1]
-            embedded[d] = weighted[a:b] @ components[bucket[a:b]]
+        embedded = embed(words, self.arrays)
         shape = (_shape(words) - self.arrays["shape_mean"]) / self.arrays["shape_scale"]
         return np.concatenate([embedded, shape], axis=1)
 
@@ -127,22 +120,6 @@ class EducationalModel:
         except (OSError, ValueError) as error:
             raise HornbookError(f"{source} holds no educational classifier: {error}.") from None
         return cls(arrays=arrays, card=card)
-
-
-def _counts(words: Words) -> tuple[I64, I64, F64]:
-    """Sublinear counts of hashed words and adjacent pairs: (document, bucket, 1 + log count), by document."""
-    n = len(words.hashes)
-    index = np.arange(n)
-    document = words.document
-    within = index - words.offsets[:-1][document] < FIRST_WORDS if n else np.zeros(0, np.bool_)
-    # A word that is a number says only that there is a number.
-    hashes = np.where(words.alphabetic, words.hashes, np.uint64(7))
-    pairs = mix(hashes[:-1] * np.uint64(0x9E3779B97F4A7C15) + hashes[1:])
-    inside = (document[:-1] == document[1:]) & within[1:]
-    slots = np.concatenate([hashes[within], pairs[inside]]) >> np.uint64(64 - 14)
-    owner = np.concatenate([document[within], document[:-1][inside]])
-    key, count = np.unique(owner * BUCKETS + slots.astype(np.int64), return_counts=True)
-    return key // BUCKETS, key % BUCKETS, 1 + np.log(count)
 
 
 def _shape(words: Words) -> F64:
@@ -243,26 +220,10 @@ def fit(
     return model
 
 
-def _embedding(words: Words, train: I64, settings: EducationalSettings) -> dict[str, npt.NDArray[Any]]:
-    from scipy.sparse import csr_matrix  # type: ignore[import-untyped,unused-ignore]
-    from sklearn.decomposition import TruncatedSVD
-
-    document, bucket, value = _counts(words)
-    chosen = np.isin(document, train)
-    frequency = np.bincount(bucket[chosen], minlength=BUCKETS)
-    idf = np.log((1 + len(train)) / (1 + frequency))
-    weighted = value * idf[bucket]
-    norm = np.sqrt(np.bincount(document, weights=weighted**2, minlength=words.documents))
-    matrix = csr_matrix(
-        (weighted / np.maximum(norm[document], 1e-12), (document, bucket)), shape=(words.documents, BUCKETS)
-    )[train]
-    dimensions = min(settings.dimensions, len(train) - 1)
-    reduced = TruncatedSVD(dimensions, random_state=settings.seed).fit(matrix)
+def _embedding(words: Words, train: I64, settings: EducationalSettings) -> Arrays:
     shape = _shape(words)[train]
     scale = shape.std(axis=0)
-    return {
-        "idf": idf.astype(np.float32),
-        "components": np.ascontiguousarray(reduced.components_.T).astype(np.float32),
+    return fit_embedding(words, train, settings.dimensions, settings.seed) | {
         "shape_mean": shape.mean(axis=0),
         "shape_scale": np.where(scale > 0, scale, 1.0),
     }

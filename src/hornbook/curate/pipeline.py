@@ -1,14 +1,13 @@
-"""All stages over one corpus: what each document is, and which stage removes it for which reason.
+"""What every document of a batch is: the part of curation that any number of processes may share.
 
-`examine` is a pure function from one Arrow batch to one batch of attributes, row for row; it looks at
-nothing outside the batch, so batches may be examined by any number of processes. `decide` takes the
-attributes of the whole corpus and says what stays: only duplicates need that view. Nothing is written here.
+`Examiner.examine` is a pure function from one Arrow batch to one batch of attributes, row for row; it looks
+at nothing outside the batch. `decision.decide` takes the attributes of the whole corpus and says what stays:
+only duplicates need that view. Nothing is written here.
 """
 
 import itertools
-import multiprocessing
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,12 @@ import pyarrow as pa
 from hornbook.curate import exact, heuristics, near, pii
 from hornbook.curate.decontaminate import DecontaminationSettings, Decontaminator, EvaluationSets
 from hornbook.curate.educational import EducationalModel
-from hornbook.curate.language import LanguageSettings, identify, rejects
+from hornbook.curate.language import Languages, LanguageSettings, identify, rejects
 from hornbook.curate.near import NearSettings
+from hornbook.curate.semantic import Embedder, SemanticSettings
 from hornbook.curate.words import I64, split
 from hornbook.errors import HornbookError
+from hornbook.lab.files import sha256_of
 
 STAGES = (
     "too_long",
@@ -29,22 +30,26 @@ STAGES = (
     "heuristics",
     "exact_duplicate",
     "near_duplicate",
+    "semantic_duplicate",
     "repeated_lines",
+    "repeated_paragraphs",
     "educational",
     "contaminated",
 )
+_VERSION = 1  # of the attributes: what was examined by another version is examined again
 
 
 @dataclass(frozen=True, kw_only=True)
 class CurateSettings:
     """Settings of all stages; a stage set to None is switched off.
 
-    longest_characters: longer documents are removed unread. language, rules, near, decontamination: see
-    their modules. exact: remove exact duplicates. prefer: which of near duplicates stays, "first" or
-    "longest". repeated_lines: largest share of a document's characters in lines that earlier documents have
-    too (counted from the third copy of a line on); 1 switches it off. educational_share: share of the
-    documents that come so far which the educational classifier keeps, the highest scores first (1 keeps
-    all). personal_data: "off", "tag" (counts beside the document) or "mask" (replaced in the kept text).
+    longest_characters: longer documents are removed unread. language, rules, near, semantic, decontamination:
+    see their modules. exact: remove exact duplicates. prefer: which of near and semantic duplicates stays,
+    "first" or "longest". repeated_lines, repeated_paragraphs: largest share of a document's characters in
+    lines (or paragraphs) that earlier documents have too (counted from the third copy on); 1 switches it off.
+    educational_share: share of the documents that come so far which the educational classifier keeps, the
+    highest scores first (1 keeps all). personal_data: "off", "tag" (counts beside the document) or "mask"
+    (replaced in the kept text).
     """
 
     longest_characters: int = 5_000_000
@@ -52,8 +57,10 @@ class CurateSettings:
     rules: tuple[heuristics.Rule, ...] = heuristics.DEFAULT_RULES
     exact: bool = True
     near: NearSettings | None = field(default_factory=NearSettings)
+    semantic: SemanticSettings | None = None
     prefer: str = "first"
     repeated_lines: float = 0.7
+    repeated_paragraphs: float = 1.0
     educational_share: float = 0.5
     decontamination: DecontaminationSettings | None = field(default_factory=DecontaminationSettings)
     personal_data: str = "mask"
@@ -63,7 +70,7 @@ class CurateSettings:
             if getattr(self, name) not in accepted:
                 value = getattr(self, name)
                 raise HornbookError(f"curate: {name} = {value!r}; it must be one of {', '.join(accepted)}.")
-        for name in ("repeated_lines", "educational_share"):
+        for name in ("repeated_lines", "repeated_paragraphs", "educational_share"):
             if not 0 < getattr(self, name) <= 1:
                 value = getattr(self, name)
                 raise HornbookError(f"curate: {name} = {value}; it must be above 0 and at most 1.")
@@ -74,131 +81,209 @@ class CurateSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnFaults:
+    """What removes documents for what they are by themselves.
+
+    stage: (documents,) index into STAGES, -1 for none. reason: (documents,) name of the rule. score:
+    (documents,) the number behind it.
+    """
+
+    stage: I64
+    reason: npt.NDArray[Any]
+    score: npt.NDArray[np.float64]
+
+
+def own_faults(attributes: pa.Table | pa.RecordBatch, settings: CurateSettings) -> OwnFaults:
+    """The verdicts of length, language and heuristics on attributes that `Examiner.examine` made."""
+    size = attributes.num_rows
+    stage = np.full(size, -1, np.int64)
+    reason = np.full(size, None, object)
+    score = np.full(size, np.nan)
+    characters = np.asarray(attributes["characters"])
+    long = characters > settings.longest_characters
+    stage[long], reason[long], score[long] = STAGES.index("too_long"), "too_long", characters[long]
+    read = np.flatnonzero(~long)
+    part = attributes.take(pa.array(read)) if len(read) < size else attributes
+    language = np.asarray(part["language"].to_pylist(), object)
+    kind = np.asarray(part["kind"].to_pylist(), object)
+    share = np.asarray(part["language_score"].to_numpy(), np.float64)
+    if settings.language is not None:
+        found = Languages(language=language, score=share, kind=kind, code=share)
+        foreign = read[rejects(found, settings.language)]
+        stage[foreign] = STAGES.index("language")
+        places = np.searchsorted(read, foreign)
+        reason[foreign] = [f"language_{name}" for name in language[places]]
+        score[foreign] = share[places]
+    if settings.rules and len(read):
+        numbers = _matrix(part["measures"])
+        measures = {name: numbers[:, i] for i, name in enumerate(heuristics.MEASURES)}
+        verdict = heuristics.judge(measures, kind, settings.rules)
+        broken = np.flatnonzero((verdict.reason >= 0) & (stage[read] < 0))
+        stage[read[broken]] = STAGES.index("heuristics")
+        names = np.array([rule.name for rule in settings.rules], object)
+        reason[read[broken]] = names[verdict.reason[broken]]
+        score[read[broken]] = verdict.score[broken]
+    return OwnFaults(stage=stage, reason=reason, score=score)
+
+
+def _matrix(column: pa.ChunkedArray | pa.Array) -> npt.NDArray[np.float64]:
+    """(documents, measures) of a column of fixed-size lists."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return np.asarray(whole.flatten()).reshape(len(whole), -1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Examiner:
-    """What one process needs to examine batches; built once and sent to every worker."""
+    """What one process needs to examine batches; built once and sent to every worker.
+
+    thorough: look closely also at documents that length, language or rules remove, so that any later rule
+    finds them examined.
+    """
 
     settings: CurateSettings
     decontaminator: Decontaminator | None = None
     educational: EducationalModel | None = None
+    embedder: Embedder | None = None
+    thorough: bool = False
+
+    @property
+    def key(self) -> str:
+        """Names everything that the attributes depend on beside the texts: equal keys, equal attributes.
+
+        Rules, accepted languages, what is preferred, shares and what happens to personal data are not in it:
+        they are applied to attributes, as often as one likes.
+        """
+        s = self.settings
+        hashes = None if s.near is None else [s.near.ngram, s.near.bands, s.near.rows, s.near.seed]
+        return sha256_of(
+            {
+                "version": _VERSION,
+                "longest": s.longest_characters,
+                "language": (s.language or LanguageSettings()).share,
+                "near": hashes,
+                "semantic": None if self.embedder is None else self.embedder.key,
+                "educational": None if self.educational is None else self.educational.key,
+                "decontamination": None
+                if self.decontaminator is None
+                else [asdict(self.decontaminator.settings), self.decontaminator.key],
+            }
+        )
 
     def examine(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Attributes of a batch with a `text` column, one row for each document.
 
-        Columns: `stage` and `reason` of what removes the document for what it is by itself (null: nothing
-        does), `score` behind it, `language`, `language_score`, `kind`, `words`, `digest` (16 bytes),
-        `signature` (4 bytes a hash), `lines` (hashes of its long lines) and `line_lengths`, `educational`,
-        `match` (what it gives away, null for nothing), `match_score`, `personal_data` (finds), `text`
-        (masked text where it differs, else null). A document that the first stages remove has nulls in the
-        later columns: it is not worth the time.
+        Columns for every document: `characters`; for those that are not too long `language`,
+        `language_score`, `kind`, `words`, `measures` (in the order of `heuristics.MEASURES`). For those that
+        length, language and rules leave (all, if thorough): `close` (True), `digest` (16 bytes), `signature`
+        (4 bytes a hash), `embedding`, `lines` and `paragraphs` (hashes of the long ones) with their lengths,
+        `educational`, `match` (what it gives away, null for nothing), `match_score`, `personal_data` (finds),
+        `text` (masked text where it differs, else null).
         """
         texts = batch.column("text")
-        size = len(texts)
-        out = _Columns(size)
+        out = _Columns(len(texts))
         if texts.null_count:
             texts = texts.fill_null("")
         lengths = np.array([len(t) for t in texts.to_pylist()], np.int64)
+        out.put("characters", range(len(texts)), lengths.tolist())
         short = np.flatnonzero(lengths <= self.settings.longest_characters)
-        out.remove(
-            np.flatnonzero(lengths > self.settings.longest_characters), "too_long", "too_long", lengths
-        )
-        words = split(texts.take(pa.array(short)) if len(short) < size else texts)
+        if not len(short):
+            return out.batch()
+        words = split(texts.take(pa.array(short)) if len(short) < len(texts) else texts)
         found = identify(words, self.settings.language)
-        out.put("language", short, found.language.tolist())
-        out.put("language_score", short, found.score.tolist())
-        out.put("kind", short, found.kind.tolist())
-        out.put("words", short, words.counts.tolist())
-        alive = np.ones(len(short), np.bool_)
-        if self.settings.language is not None:
-            foreign = rejects(found, self.settings.language)
-            scores = np.zeros(size)
-            scores[short] = found.score
-            for row in np.flatnonzero(foreign).tolist():
-                out.remove(short[[row]], "language", f"language_{found.language[row]}", scores)
-            alive &= ~foreign
-        if self.settings.rules:
-            verdict = heuristics.judge(heuristics.measure(words), found.kind, self.settings.rules)
-            names = verdict.names
-            scores = np.zeros(size)
-            scores[short] = verdict.score
-            for row in np.flatnonzero(alive & (verdict.reason >= 0)).tolist():
-                out.remove(short[[row]], "heuristics", str(names[row]), scores)
-            alive &= verdict.reason < 0
-        self._survivors(out, texts, short[alive])
+        measured = heuristics.measure(words)
+        rows = short.tolist()
+        out.put("language", rows, found.language.tolist())
+        out.put("language_score", rows, found.score.tolist())
+        out.put("kind", rows, found.kind.tolist())
+        out.put("words", rows, words.counts.tolist())
+        out.put("measures", rows, list(np.stack([measured[m] for m in heuristics.MEASURES], axis=1)))
+        if not self.thorough:
+            stage = own_faults(out.batch(), self.settings).stage
+            if (stage[short] >= 0).any():
+                short = np.flatnonzero(stage < 0)
+                words = split(texts.take(pa.array(short)))
+        if len(short):
+            self._closely(out, texts.take(pa.array(short)), words, short.tolist())
         return out.batch()
 
-    def _survivors(self, out: "_Columns", texts: pa.Array, rows: I64) -> None:
-        if not len(rows):
-            return
-        settings = self.settings
-        rest = texts.take(pa.array(rows))
-        words = split(rest)
-        if settings.exact:
-            keys = exact.digests(rest)
-            out.put("digest", rows, [key.tobytes() for key in keys])
-        if settings.near is not None:
-            signature = near.signatures(words, settings.near)
+    def _closely(self, out: "_Columns", texts: pa.Array, words: Any, rows: list[int]) -> None:
+        out.put("close", rows, [True] * len(rows))
+        out.put("digest", rows, [key.tobytes() for key in exact.digests(texts)])
+        if self.settings.near is not None:
+            signature = near.signatures(words, self.settings.near)
             out.put("signature", rows, [row.tobytes() for row in signature])
-        if settings.repeated_lines < 1:
-            hashes, lengths, document = exact.line_keys(words)
+        if self.embedder is not None:
+            out.put("embedding", rows, [row.tobytes() for row in self.embedder.embed(words)])
+        for unit in ("line", "paragraph"):
+            hashes, lengths, document = exact.line_keys(words, unit=unit)
             bounds = np.searchsorted(document, np.arange(len(rows) + 1))
-            out.put("lines", rows, [hashes[a:b] for a, b in itertools.pairwise(bounds)])
-            out.put("line_lengths", rows, [lengths[a:b] for a, b in itertools.pairwise(bounds)])
+            out.put(f"{unit}s", rows, [hashes[a:b] for a, b in itertools.pairwise(bounds)])
+            out.put(f"{unit}_lengths", rows, [lengths[a:b] for a, b in itertools.pairwise(bounds)])
         if self.educational is not None:
             out.put("educational", rows, self.educational.score(words).tolist())
         if self.decontaminator is not None:
             for match in self.decontaminator.matches(words):
-                row = rows[[match.document]]
-                out.put(
-                    "match", row, [f"{match.evaluation_set}/{match.item} ({match.rule}): {match.text[:300]}"]
-                )
-                out.put("match_score", row, [match.score])
-        if settings.personal_data != "off":
-            for row, text in zip(rows.tolist(), rest.to_pylist()):
-                clean, counts = pii.mask(text)
-                if counts:
-                    out.put("personal_data", np.array([row]), [sum(counts.values())])
-                    if settings.personal_data == "mask":
-                        out.put("text", np.array([row]), [clean])
+                at = [rows[match.document]]
+                what = f"{match.evaluation_set}/{match.item} ({match.rule}): {match.text[:300]}"
+                out.put("match", at, [what])
+                out.put("match_score", at, [match.score])
+        for row, text in zip(rows, texts.to_pylist()):
+            clean, counts = pii.mask(text)
+            if counts:
+                out.put("personal_data", [row], [sum(counts.values())])
+                out.put("text", [row], [clean])
+
+    def examine_piece(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """As `examine`, for a batch of any size: memory stays that of a few megabytes of text."""
+        made = [self.examine(part) for part in bounded([batch])]
+        table = pa.Table.from_batches(made, ATTRIBUTES).combine_chunks()
+        return pa.RecordBatch.from_arrays([_one(column) for column in table.columns], schema=ATTRIBUTES)
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+
+
+ATTRIBUTES = pa.schema(
+    [
+        ("characters", pa.int64()),
+        ("language", pa.string()),
+        ("language_score", pa.float64()),
+        ("kind", pa.string()),
+        ("words", pa.int64()),
+        ("measures", pa.list_(pa.float64(), len(heuristics.MEASURES))),
+        ("close", pa.bool_()),
+        ("digest", pa.binary(16)),
+        ("signature", pa.binary()),
+        ("embedding", pa.binary()),
+        ("lines", pa.list_(pa.uint64())),
+        ("line_lengths", pa.list_(pa.int64())),
+        ("paragraphs", pa.list_(pa.uint64())),
+        ("paragraph_lengths", pa.list_(pa.int64())),
+        ("educational", pa.float64()),
+        ("match", pa.string()),
+        ("match_score", pa.float64()),
+        ("personal_data", pa.int64()),
+        ("text", pa.large_string()),
+    ]
+)
+"""The columns that `Examiner.examine` gives."""
 
 
 class _Columns:
     """Attribute columns filled by rows."""
 
-    TYPES: Mapping[str, pa.DataType] = {
-        "stage": pa.string(),
-        "reason": pa.string(),
-        "score": pa.float64(),
-        "language": pa.string(),
-        "language_score": pa.float64(),
-        "kind": pa.string(),
-        "words": pa.int64(),
-        "digest": pa.binary(16),
-        "signature": pa.binary(),
-        "lines": pa.list_(pa.uint64()),
-        "line_lengths": pa.list_(pa.int64()),
-        "educational": pa.float64(),
-        "match": pa.string(),
-        "match_score": pa.float64(),
-        "personal_data": pa.int64(),
-        "text": pa.large_string(),
-    }
-
     def __init__(self, size: int) -> None:
-        self._columns: dict[str, list[Any]] = {name: [None] * size for name in self.TYPES}
+        self._columns: dict[str, list[Any]] = {name: [None] * size for name in ATTRIBUTES.names}
 
-    def put(self, name: str, rows: I64, values: Sequence[Any]) -> None:
+    def put(self, name: str, rows: Iterable[int], values: Sequence[Any]) -> None:
         column = self._columns[name]
-        for row, value in zip(rows.tolist(), values):
+        for row, value in zip(rows, values):
             column[row] = value
 
-    def remove(self, rows: I64, stage: str, reason: str, scores: npt.NDArray[Any]) -> None:
-        self.put("stage", rows, [stage] * len(rows))
-        self.put("reason", rows, [reason] * len(rows))
-        self.put("score", rows, scores[rows].tolist())
-
     def batch(self) -> pa.RecordBatch:
-        arrays = [pa.array(self._columns[name], kind) for name, kind in self.TYPES.items()]
-        return pa.RecordBatch.from_arrays(arrays, names=list(self.TYPES))
+        arrays = [pa.array(self._columns[field.name], field.type) for field in ATTRIBUTES]
+        return pa.RecordBatch.from_arrays(arrays, schema=ATTRIBUTES)
 
 
 def bounded(
@@ -217,148 +302,6 @@ def bounded(
             start += step
 
 
-_worker: Examiner | None = None
-
-
-def _start_worker(examiner: Examiner) -> None:
-    global _worker
-    _worker = examiner
-
-
-def _examine_in_worker(batch: pa.RecordBatch) -> pa.RecordBatch:
-    if _worker is None:
-        raise RuntimeError("the worker was not started with an examiner")
-    return _worker.examine(batch)
-
-
-def examine_all(
-    batches: Iterable[pa.RecordBatch], examiner: Examiner, *, workers: int = 1
-) -> Iterator[pa.RecordBatch]:
-    """`examiner.examine` of every batch, in order; the results do not depend on `workers`."""
-    pieces = bounded(batches)
-    if workers <= 1:
-        yield from map(examiner.examine, pieces)
-        return
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _start_worker, (examiner,)) as pool:
-        yield from pool.imap(_examine_in_worker, pieces)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What happens to each document, in corpus order.
-
-    stage: (documents,) index into STAGES of the stage that removes it, -1 for a kept one. reason: name of
-    the rule. score: number behind it. cluster: index of the first document of its near-duplicate cluster
-    (itself if alone).
-    """
-
-    stage: npt.NDArray[np.int64]
-    reason: list[str | None]
-    score: list[float | None]
-    cluster: npt.NDArray[np.int64]
-
-    @property
-    def kept(self) -> npt.NDArray[np.bool_]:
-        return np.less(self.stage, 0)
-
-    def funnel(self) -> list[dict[str, Any]]:
-        """One row a stage: {stage, in, out, share} where share is out / in (1 where nothing came in)."""
-        rows, left = [], len(self.stage)
-        for i, name in enumerate(STAGES):
-            gone = int((self.stage == i).sum())
-            rows.append(
-                {
-                    "stage": name,
-                    "in": left,
-                    "out": left - gone,
-                    "share": (left - gone) / left if left else 1.0,
-                }
-            )
-            left -= gone
-        return rows
-
-    def reasons(self) -> dict[str, int]:
-        """{reason: removed documents}, most first."""
-        counts: dict[str, int] = {}
-        for reason in self.reason:
-            if reason is not None:
-                counts[reason] = counts.get(reason, 0) + 1
-        return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-
-
-def decide(attributes: pa.Table, settings: CurateSettings) -> Decision:
-    """Combine the attributes of a whole corpus into one decision a document; stages act in the order of
-    STAGES.
-    """
-    size = attributes.num_rows
-    by_name = {name: i for i, name in enumerate(STAGES)}
-    stage = np.array([-1 if s is None else by_name[s] for s in attributes["stage"].to_pylist()], np.int64)
-    reason: list[str | None] = attributes["reason"].to_pylist()
-    score: list[float | None] = attributes["score"].to_pylist()
-    cluster = np.arange(size)
-
-    def remove(rows: I64, name: str, scores: npt.NDArray[Any]) -> None:
-        stage[rows] = by_name[name]
-        for row, value in zip(rows.tolist(), scores.tolist()):
-            reason[row], score[row] = name, float(value)
-
-    alive = np.flatnonzero(stage < 0)
-    if settings.exact and len(alive):
-        keys = np.frombuffer(b"".join(attributes["digest"].take(alive).to_pylist()), exact.DIGEST)
-        first = alive[exact.first_of_equals(keys)]
-        cluster[alive] = first
-        copies = alive[first != alive]
-        remove(copies, "exact_duplicate", np.ones(len(copies)))
-        alive = np.flatnonzero(stage < 0)
-    if settings.near is not None and len(alive):
-        raw = b"".join(attributes["signature"].take(alive).to_pylist())
-        signature = np.frombuffer(raw, np.uint32).reshape(len(alive), settings.near.hashes)
-        found = near.clusters(signature, settings.near)
-        prefer = (
-            np.array(attributes["words"].take(alive).to_pylist()) if settings.prefer == "longest" else None
-        )
-        keep = near.keep_one(found, prefer)
-        chosen = np.arange(len(alive))
-        chosen[found[keep]] = np.flatnonzero(keep)
-        kept_row = chosen[found]
-        similarity = near.estimate(signature, signature[kept_row])
-        cluster[alive] = alive[found]
-        remove(alive[~keep], "near_duplicate", similarity[~keep])
-        alive = np.flatnonzero(stage < 0)
-    if settings.repeated_lines < 1 and len(alive):
-        lines = attributes["lines"].take(alive).combine_chunks()
-        lengths = attributes["line_lengths"].take(alive).combine_chunks()
-        count = np.diff(np.asarray(lines.offsets))
-        shares = exact.repeated_share(
-            np.asarray(lines.flatten()).astype(np.uint64),
-            np.asarray(lengths.flatten()).astype(np.int64),
-            np.repeat(np.arange(len(alive)), count),
-            len(alive),
-            copies=3,
-        )
-        over = shares > settings.repeated_lines
-        remove(alive[over], "repeated_lines", shares[over])
-        alive = np.flatnonzero(stage < 0)
-    values = attributes["educational"].take(alive).to_pylist()
-    if values and values[0] is not None and settings.educational_share < 1:
-        scores = np.array(values)
-        quota = max(1, round(len(alive) * settings.educational_share))
-        order = np.argsort(-scores, kind="stable")
-        low = np.sort(order[quota:])
-        remove(alive[low], "educational", scores[low])
-        alive = np.flatnonzero(stage < 0)
-    matched = [
-        (row, value)
-        for row, value in zip(alive.tolist(), attributes["match"].take(alive).to_pylist())
-        if value
-    ]
-    if matched:
-        rows = np.array([row for row, _ in matched])
-        remove(rows, "contaminated", np.array(attributes["match_score"].take(rows).to_pylist()))
-    return Decision(stage=stage, reason=reason, score=score, cluster=cluster)
-
-
 def prepare(
     settings: CurateSettings,
     evaluation_sets: EvaluationSets,
@@ -369,4 +312,9 @@ def prepare(
     decontaminator = None
     if settings.decontamination is not None and any(len(items) for items in evaluation_sets.values()):
         decontaminator = Decontaminator(evaluation_sets, settings.decontamination, background)
-    return Examiner(settings=settings, decontaminator=decontaminator, educational=educational)
+    embedder = None
+    if settings.semantic is not None:
+        embedder = Embedder.fit(background, settings.semantic)
+    return Examiner(
+        settings=settings, decontaminator=decontaminator, educational=educational, embedder=embedder
+    )

@@ -136,6 +136,16 @@ class Corpus:
             for shard in self._attribute_manifest(name)["shards"]:
                 self._verify_shard(self._attribute_folder(name) / shard["name"], shard)
 
+    def verified_shards(self) -> Iterator[Path]:
+        """Paths of the shards, in order, each compared with its hash: for readers of row groups.
+
+        Raises:
+            HornbookError: a damaged or missing shard, by name.
+        """
+        for shard in self.shards:
+            self._verify_shard(self.folder / shard, self._shards[shard])
+            yield self.folder / shard
+
     @cached_property
     def sources(self) -> dict[str, int]:
         """Rows by source, most first."""

@@ -120,14 +120,18 @@ class _Quiet:
 def _begin(counter: Any) -> None:
     global _counter
     _counter = counter
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    follow_parent(os.getppid())
 
 
-def _follow(parent: int) -> None:
-    """Ends this process when its parent is gone: a killed run leaves nobody at work behind it."""
-    while os.getppid() == parent:
-        time.sleep(_POLL_SECONDS)
-    os._exit(1)
+def follow_parent(parent: int) -> None:
+    """Has this process end when its parent is gone: a killed run leaves nobody at work behind it."""
+
+    def follow() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _call(job: "partial[Result]") -> Result:
