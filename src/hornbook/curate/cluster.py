@@ -62,7 +62,7 @@ class Cluster:
                     f"No Ray cluster answers at {self.address!r} ({_first_line(error)}). Start one with "
                     "`ray start --head`, name its address, or say `local` for one on this machine."
                 ) from None
-        daft.set_runner_ray()
+        daft.set_runner_ray(noop_if_initialized=True)
         return daft, ray
 
     def examine(self, examiner: Examiner, pieces: Sequence[Piece]) -> Results:
