@@ -11,10 +11,14 @@ from hornbook.errors import HornbookError
 
 
 def add_arguments(sub: argparse.ArgumentParser) -> None:
-    """Flags of `hornbook redteam break-fix`."""
-    sub.add_argument("action", choices=["break-fix"], help="break-fix: attack, mend, attack again, in rounds")
+    """Flags of `hornbook redteam break-fix` and `hornbook redteam rai`."""
     sub.add_argument(
-        "model", help="a checkpoint folder, smollm2, or http://host/v1#model (exports rows only)"
+        "action",
+        choices=["break-fix", "rai"],
+        help="break-fix: attack, mend, attack again, in rounds; rai: the responsible-AI benchmark",
+    )
+    sub.add_argument(
+        "model", help="a checkpoint folder, smollm2, or http://host/v1#model (break-fix exports rows only)"
     )
     sub.add_argument(
         "--tasks", type=Path, help="what must not succeed (JSON Lines; see docs/papers/break_fix.md)"
@@ -23,12 +27,16 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         "--benign", type=Path, help="harmless conversations with answers (JSON Lines of messages)"
     )
     sub.add_argument(
-        "--out", type=Path, default=Path("rounds"), help="folder of the rounds (default: rounds)"
+        "--out", type=Path, help="folder of the rounds, or of the benchmark (default: rounds, rai)"
     )
     sub.add_argument(
         "--attacker", default="", help="a model that plans questions; without it, only plain requests"
     )
     sub.add_argument("--judge", default="", help="a model that judges; not needed for tasks with `expected`")
+    sub.add_argument("--user", default="", help="rai: a model that plays the user (default: fixed wordings)")
+    sub.add_argument("--items", type=int, default=20, help="rai: conversations a category (default: 20)")
+    sub.add_argument("--prompts", type=Path, help="rai: XSTest's CSV, instead of the invented policy's")
+    sub.add_argument("--json", action="store_true", help="rai: print JSON")
     sub.add_argument("--rounds", type=int, default=4, help="trainings at most (default: 4)")
     sub.add_argument("--bar", type=float, default=0.05, help="greatest harmful rate at which it ends")
     sub.add_argument("--steps", type=int, default=100, help="steps of fine-tuning a round (default: 100)")
@@ -38,7 +46,9 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 
 def redteam(args: argparse.Namespace) -> int:
-    """Runs the loop; 0 when the bar is met, 2 when it is not."""
+    """Runs the loop (0 when the bar is met, 2 when it is not), or the benchmark."""
+    if args.action == "rai":
+        return _rai(args)
     from hornbook.redteam.break_fix import BreakFix, BreakFixSettings, Persona
     from hornbook.redteam.tasks import read_tasks
 
@@ -60,7 +70,7 @@ def redteam(args: argparse.Namespace) -> int:
         attacker = ModelAttacker(open_one(args.attacker))
         personas.append(Persona(name="escalating", attacker=attacker, rounds=10, backtracks=10, memory=True))
     loop = BreakFix(
-        folder=args.out,
+        folder=args.out or Path("rounds"),
         personas=personas,
         tasks=tasks[: len(tasks) - held_out],
         held_out_tasks=tasks[len(tasks) - held_out :],
@@ -87,6 +97,41 @@ def redteam(args: argparse.Namespace) -> int:
     if outcome.model is not None:
         print(f"model: {outcome.model}")
     return 0 if outcome.met else 2
+
+
+def _rai(args: argparse.Namespace) -> int:
+    """The table of the benchmark, printed and kept beside the transcripts."""
+    import sys
+
+    from hornbook.lab.files import write_json
+    from hornbook.lab.progress import Progress
+    from hornbook.redteam.over_refusal import measure_over_refusal, read_prompts, world_prompts
+    from hornbook.redteam.rai import as_text, world_benchmark
+    from hornbook.redteam.rai_world import CATEGORIES
+    from hornbook.synth.policy import POLICY
+
+    open_one = _opener()
+    target = open_one(args.model)
+    judge = open_one(args.judge) if args.judge else None
+    folder = args.out or Path("rai")
+    with Progress(len(CATEGORIES) * args.items, "conversations", "rai") as bar:
+        told = world_benchmark(
+            target,
+            folder,
+            items=args.items,
+            judge=judge,
+            user=open_one(args.user) if args.user else None,
+            seed=args.seed,
+            progress=bar,
+        )
+    own = args.prompts is not None
+    prompts = read_prompts(args.prompts) if own else world_prompts(2 * args.items, args.seed)
+    refusals = measure_over_refusal(target, prompts, system="" if own else POLICY, judged_by=judge).as_json()
+    result = {"model": args.model, "target": target.identity, "categories": told, "over_refusal": refusals}
+    write_json(folder / "rai.json", result)
+    print(json.dumps(result, indent=1) if args.json else as_text(told, refusals))
+    print(f"transcripts and rai.json: {folder}", file=sys.stderr)
+    return 0
 
 
 def _opener() -> Callable[[str], Any]:

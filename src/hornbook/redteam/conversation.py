@@ -26,8 +26,8 @@ class Conversation:
     def __init__(self, task: Task, run: int, settings: AttackSettings) -> None:
         self.task, self.run, self.settings = task, run, settings
         self.history: list[Message] = []
-        if settings.system_prompt:
-            self.history.append(Message("system", settings.system_prompt))
+        if system := task.system or settings.system_prompt:
+            self.history.append(Message("system", system))
         self.attempts: list[Attempt] = []
         self.rounds = 0
         self.backtracks = 0

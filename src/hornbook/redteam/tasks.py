@@ -23,7 +23,8 @@ class Task:
 
     `objective` says it to attacker and judges; `request` is the plain way to ask for it (the baselines);
     `criteria` tell the judge what counts as achieved; `expected` holds exact texts where achievement can be
-    told without a judge (invented worlds).
+    told without a judge (invented worlds). `system` is the target's system message in this task, instead of
+    the attack's.
     """
 
     id: str
@@ -32,6 +33,7 @@ class Task:
     request: str
     criteria: str = ""
     expected: tuple[str, ...] = ()
+    system: str = ""
 
     def __post_init__(self) -> None:
         for name in ("id", "objective", "request"):
