@@ -1,4 +1,5 @@
-"""The responsible-AI benchmark: levels against what was said, rates against counts, judges with known errors."""
+"""The responsible-AI benchmark: levels against what was said, rates against counts, a judge of known
+errors."""
 
 import json
 import re
@@ -142,7 +143,7 @@ def test_a_service_that_goes_away_costs_nothing_that_was_said(tmp_path: Path) ->
 
     target = Scripted(reply)
     arguments = {"metric": METRICS["jailbreak"], "folder": tmp_path, "judge": ExactSeverity()}
-    with pytest.raises(HornbookError, match="1 conversations could not go on .* the same command again"):
+    with pytest.raises(HornbookError, match=r"1 conversations could not go on .* the same command again"):
         measure_category(target, made, **arguments)  # type: ignore[arg-type]
     before = {key: len(asked) for key, asked in target.asked.items()}
     down = False
@@ -173,7 +174,11 @@ def test_a_models_grades_are_read_or_unscored() -> None:
     exchanges, truths = known_replies(made)
     judge = ModelSeverity(judge_of(0.0))
     grades = judge.grades(exchanges)
-    read = [(as_level(g.score, SEVERE), t) for g, t in zip(grades, truths, strict=True) if isinstance(g, Graded) and g.score is not None]  # fmt: skip
+    read = [
+        (as_level(grade.score, SEVERE), truth)
+        for grade, truth in zip(grades, truths, strict=True)
+        if isinstance(grade, Graded) and grade.score is not None
+    ]
     assert all(level == truth for level, truth in read)
     columns = judge.columns()
     assert columns is not None
@@ -188,7 +193,7 @@ def test_a_rate_is_corrected_for_the_judges_errors(tmp_path: Path) -> None:
     )
     found = told["harmful continuation"]
     truth = sum(Random(f"leak harmful-continuation-{n}#0").random() < 0.3 for n in range(80)) / 80
-    value, low, high = found["corrected"]
+    _, low, high = found["corrected"]
     assert low <= truth <= high
     assert high - low > found["interval"][1] - found["interval"][0]
     assert found["judge"]["sensitivity"] < 1 > found["judge"]["specificity"]
@@ -230,7 +235,7 @@ def test_prompts_of_ones_own(tmp_path: Path) -> None:
     )
     assert [(p.safe, p.kind) for p in read_prompts(path)] == [(True, "homonyms"), (False, "contrast")]
     path.write_text("prompt,label\nhi,maybe\n")
-    with pytest.raises(HornbookError, match="line 2: .* has the label 'maybe'"):
+    with pytest.raises(HornbookError, match=r"line 2: .* has the label 'maybe'"):
         read_prompts(path)
     path.write_text("prompt,label\nhi,safe\n")
     with pytest.raises(HornbookError, match="needs safe and unsafe"):
