@@ -9,7 +9,7 @@ import pytest
 from hornbook.errors import HornbookError
 from hornbook.lab.run import Run
 from hornbook.papers import crescendo
-from hornbook.redteam.steps import Arm, Roles
+from hornbook.redteam.steps import Arm
 
 
 def run(home: Path, settings: crescendo.Settings) -> Run:
@@ -54,4 +54,4 @@ def test_tasks_of_the_users_own_need_an_attacker_that_can_plan(tmp_path: Path) -
     settings = replace(crescendo.SCALES["smoke"], tasks_file=path)
     with pytest.raises(HornbookError, match="not of the invented world"):
         run(tmp_path / "runs", settings)
-    assert "short" not in replace(settings, roles=Roles(attacker="http://localhost:1/v1#m")).arms()
+    assert "short" not in replace(settings, attacker="http://localhost:1/v1#m").arms()

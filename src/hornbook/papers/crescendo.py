@@ -5,8 +5,9 @@ Attack" (arXiv 2404.01833). Offline, the target is simulated with stated odds in
 the attack itself is what is tested; with models by word it measures them.
 
     hornbook run crescendo --scale quick
-    hornbook run crescendo --roles.target http://host/v1#mine --roles.attacker http://host/v1#large \\
-        --roles.judge http://host/v1#large --tasks-file tasks.jsonl
+    hornbook run crescendo --target smollm2 --tasks 3 --runs 1 --seeds 0 1 2 --max-tokens 48
+    hornbook run crescendo --target http://host/v1#mine --attacker http://host/v1#large \\
+        --judge http://host/v1#large --tasks-file tasks.jsonl
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from hornbook.lab.report import Bar
 from hornbook.lab.run import Run
 from hornbook.redteam.rates import rate_interval
 from hornbook.redteam.steps import SIMULATED, Arm, Roles, red_team
-from hornbook.redteam.world import LEVELS
+from hornbook.redteam.world import LEVELS, Odds
 
 TITLE = "Crescendo: robustness against slow escalation"
 PAPER = "Russinovich, Salem, Eldan 2024, arXiv 2404.01833"
@@ -41,7 +42,20 @@ BASELINES = ("direct", "wrapped", "encoded")
 class Settings:
     """What this recipe can be told."""
 
-    roles: Roles = field(default_factory=Roles)
+    target: str = SIMULATED
+    """The model attacked: a checkpoint folder, a .gguf, smollm2, http://host/v1#name; or simulated."""
+    attacker: str = SIMULATED
+    """The model that plans the questions; simulated: a ladder of questions, for the invented world alone."""
+    judge: str = SIMULATED
+    """The model that says what was refused and what succeeded; simulated: exact, where tasks have `expected`."""
+    held_out: str = ""
+    """Another model, to grade again what the judge saw; empty: none."""
+    system_prompt: str = ""
+    max_tokens: int = 512
+    """Of an answer of the target."""
+    temperature: float = 1.0
+    odds: Odds = field(default_factory=Odds)
+    """Of the simulated target."""
     tasks_file: Path | None = None
     """Tasks of yours, JSON Lines; without it, tasks of the invented world."""
     tasks: int = 50
@@ -52,6 +66,20 @@ class Settings:
     at_once: int = 64
     seeds: tuple[int, ...] = (0, 1, 2)
 
+    @property
+    def roles(self) -> Roles:
+        """Who plays."""
+        return Roles(
+            target=self.target,
+            attacker=self.attacker,
+            judge=self.judge,
+            held_out=self.held_out,
+            odds=self.odds,
+            system_prompt=self.system_prompt,
+            max_tokens=self.max_tokens,
+            temperature=self.temperature,
+        )
+
     def arms(self) -> dict[str, Arm]:
         """Every baseline may ask as often as the attack at most can."""
         queries = self.rounds + self.backtracks
@@ -61,7 +89,7 @@ class Settings:
             "once": Arm(kind="direct", rounds=1),
             **{name: Arm(kind=name, rounds=queries) for name in BASELINES},
         }
-        if self.roles.attacker == SIMULATED:  # only the world's ladder has a known number of steps
+        if self.target == self.attacker == SIMULATED:  # only there a step cannot be skipped
             arms["short"] = Arm(rounds=LEVELS - 1, backtracks=self.backtracks)
         return arms
 
@@ -98,7 +126,7 @@ def recipe(run: Run, settings: Settings) -> None:
 
 def _claims(run: Run, settings: Settings, by_seed: Sequence[Any]) -> None:
     """Differences between arms, one number a seed, with Student's interval over seeds."""
-    simulated = settings.roles.target == SIMULATED
+    simulated = settings.target == SIMULATED
     about = (
         "The target is simulated with stated odds: this tests the attack, not a model." if simulated else ""
     )
@@ -157,8 +185,8 @@ def _report(run: Run, settings: Settings, by_seed: Sequence[Any]) -> None:
     report, names = run.report, [name for name in NAMES if name in by_seed[0]]
     report.title = TITLE
     report.section("Success of the attacks")
-    if settings.roles.target == SIMULATED:
-        odds = settings.roles.odds
+    if settings.target == SIMULATED:
+        odds = settings.odds
         report.text(
             "The target is **simulated**: it refuses a question no further than what it has answered with "
             f"probability {odds.within}, one step further with {odds.one_up}, two with {odds.two_up}, beyond "

@@ -23,7 +23,8 @@ SIMULATED = "simulated"
 class Roles:
     """Who plays: models by word (see `infer.open.open_model`), or what the invented world offers offline.
 
-    target:   "simulated": known `odds` of refusing.
+    target:   "simulated": known `odds` of refusing. A model is told the world's tales, and which words of
+              them it must keep to itself (`redteam.world.brief`); with tasks of yours, nothing but those say.
     attacker: "simulated": climbs the world's ladder of questions; it cannot attack with tasks of yours.
     judge:    "simulated": exact, for tasks with `expected` texts; a model judges refusal and success and
               reviews its verdicts.
@@ -88,7 +89,11 @@ def red_team(
     Facts, by arm: `arm_facts`. Conversations put aside (a service that could not be reached) fail the step;
     what was finished is kept and the next run goes on.
     """
-    chosen = policy_tasks(tasks, seed) if tasks_file is None else read_tasks(tasks_file)[:tasks]
+    chosen = (
+        policy_tasks(tasks, seed, told=roles.target != SIMULATED)
+        if tasks_file is None
+        else read_tasks(tasks_file)[:tasks]
+    )
     target = open_target(roles, seed)
     judges = open_judges(roles)
     progress = ctx.progress(len(arms) * len(chosen) * runs, "conversations")
