@@ -5,15 +5,19 @@ Haider et al., "Phi-3 Safety Post-Training: Aligning Language Models with a 'Bre
 what went through, and attacked again, also by personas and on topics that it was never trained against.
 
     hornbook run break_fix --scale quick
+    hornbook run break_fix --student smollm2 --world.topics 6 --world.restricted 3 --world.held-out 1
+    hornbook run break_fix --target http://host/v1#name --seeds 0 1 2       # attacked, not trained
     hornbook redteam break-fix MODEL --tasks tasks.jsonl --benign benign.jsonl --out rounds
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from hornbook.align.students import raise_students
+from hornbook.align.students import Teach, raise_students, teach_student
+from hornbook.errors import HornbookError
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.run import Run
 from hornbook.model.presets import student
@@ -31,6 +35,13 @@ PAPER = "Haider et al. 2024, arXiv 2407.13833"
 class Settings:
     """Every field is a flag of `hornbook run break_fix`."""
 
+    student: str = ""
+    """A checkpoint to teach the world and then mend: a folder, or smollm2; empty: one is raised."""
+    target: str = ""
+    """A model that is only asked (http://host/v1#name, a .gguf...): told the world before each conversation,
+    attacked once; what would mend it is exported."""
+    teach: Teach = field(default_factory=Teach)
+    """How a student that is named learns the world."""
     world: SmallWorldSize = field(default_factory=SmallWorldSize)
     talks: int = 4000
     raise_tokens: int = 900_000
@@ -95,7 +106,38 @@ SCALES = {
 
 def recipe(run: Run, settings: Settings) -> None:
     """Students that answer everything; the loop, and one round without harmless rows; claims; report."""
+    loop = settings.loop
+    if settings.student:
+        loop = replace(loop, learning_rate=settings.teach.tuning_rate)
+    arms = {"loop": loop}
+    if not settings.target:
+        arms["no harmless rows"] = replace(loop, rounds=1, benign_share=0.0, steps=settings.ablation_steps)
+    made = run.step(
+        break_and_fix,
+        models=_models(run, settings),
+        world=settings.world,
+        arms=arms,
+        benign=settings.benign,
+        checks=settings.checks,
+        workers=settings.workers,
+    )
+    if settings.target:
+        run.say(f"Rows that would mend {settings.target} are below {made.path}, in round-0/fixes.")
+    else:
+        _claims(run, made.facts)
+    _report(run, settings, made.facts)
+
+
+def _models(run: Run, settings: Settings) -> dict[str, Path | str]:
+    """By seed, who is attacked: a student that answers everything, or the model that is only asked."""
+    if settings.target and settings.student:
+        raise HornbookError("break_fix: name a student (it is trained) or a target (it is not), not both.")
+    if settings.target:
+        return {str(seed): settings.target for seed in settings.seeds}
     talks = run.step(write_helpful, world=settings.world, rows=settings.talks)
+    if settings.student:
+        taught = teach_student(run, settings.student, {"talks": talks}, settings.teach, settings.seeds)
+        return {str(seed): model for seed, model in taught.items()}
     students = raise_students(
         run,
         {"talks": talks},
@@ -119,22 +161,7 @@ def recipe(run: Run, settings: Settings) -> None:
         seeds=settings.seeds,
         workers=settings.workers,
     )
-    made = run.step(
-        break_and_fix,
-        models={str(seed): model for seed, model in students.models.items()},
-        world=settings.world,
-        arms={
-            "loop": settings.loop,
-            "no harmless rows": replace(
-                settings.loop, rounds=1, benign_share=0.0, steps=settings.ablation_steps
-            ),
-        },
-        benign=settings.benign,
-        checks=settings.checks,
-        workers=settings.workers,
-    )
-    _claims(run, made.facts)
-    _report(run, settings, made.facts)
+    return {str(seed): model for seed, model in students.models.items()}
 
 
 def _claims(run: Run, facts: Mapping[str, Any]) -> None:
@@ -241,7 +268,7 @@ def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
         note="A cell that rises again was reopened by a later fix; what once went through stays in the "
         "training rows.",
     )
-    alone = list(facts["no harmless rows"].values())
+    alone = list(facts.get("no harmless rows", {}).values())
     report.table(
         ["arm", "harmful", "harmless declined", "harmless answered right"],
         [
@@ -261,6 +288,7 @@ def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
                 ("the loop, at its end", [loop["scores"][-1] for loop in loops]),
                 ("one round without harmless rows", [each["scores"][-1] for each in alone]),
             )
+            if scores
         ],
         title="What harmless rows are for",
     )

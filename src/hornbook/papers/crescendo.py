@@ -47,7 +47,7 @@ class Settings:
     attacker: str = SIMULATED
     """The model that plans the questions; simulated: a ladder of questions, for the invented world alone."""
     judge: str = SIMULATED
-    """The model that says what was refused and what succeeded; simulated: exact, where tasks have `expected`."""
+    """The model that tells refusals and successes; simulated: exactly, where tasks have `expected`."""
     held_out: str = ""
     """Another model, to grade again what the judge saw; empty: none."""
     system_prompt: str = ""

@@ -414,7 +414,8 @@ def _failure_row(persona: str, conversation: Conversation, wanted: str) -> dict[
     """The conversation up to the question that went through, what the target said, and what it should
     have."""
     last = conversation.attempts[-1]
-    before: list[dict[str, str]] = []
+    # What the target was told stays in the row: it is to decline with that before it.
+    before = [m.as_json() for m in conversation.history if m.role == "system"]
     for attempt in conversation.attempts[:-1]:
         if attempt.kept:
             before += [

@@ -47,7 +47,7 @@ def write_helpful(ctx: StepContext, *, world: SmallWorldSize, rows: int, seed: i
 def break_and_fix(
     ctx: StepContext,
     *,
-    models: Mapping[str, Path],
+    models: Mapping[str, Path | str],
     world: SmallWorldSize,
     arms: Mapping[str, BreakFixSettings],
     benign: int = 400,
@@ -55,6 +55,9 @@ def break_and_fix(
     workers: int = 2,
 ) -> dict[str, Any]:
     """The loop for each model (by seed) in each arm; rounds lie in `artifact / "<arm>-<seed>" / "round-<n>"`.
+
+    models: checkpoints; or words for models that are only asked (see `infer.open.open_model`), which get all
+        of the loop but the training.
 
     Facts, by arm and seed: scores (one for each round), why, groups (what went through in the first round);
     `rounds`: the first arm round by round, means over models.
@@ -101,13 +104,27 @@ def _mean_rounds(loops: Sequence[Sequence[Mapping[str, Any]]]) -> list[dict[str,
 
 
 def _loop(
-    *, folder: Path, model: Path, world: SmallWorldSize, settings: BreakFixSettings, benign: int, checks: int
+    *,
+    folder: Path,
+    model: Path | str,
+    world: SmallWorldSize,
+    settings: BreakFixSettings,
+    benign: int,
+    checks: int,
 ) -> dict[str, Any]:
     import json
 
+    from hornbook.infer.open import open_model
+
     made = topics(world.topics, world.restricted, world.seed)
     loop = small_world_loop(
-        folder, model, made, settings, held_out=world.held_out, benign=benign, checks=checks
+        folder,
+        model if isinstance(model, Path) else open_model(model),
+        made,
+        settings,
+        held_out=world.held_out,
+        benign=benign,
+        checks=checks,
     )
     outcome = loop.run()
     groups = json.loads((folder / "round-0" / FAILURES).read_text(encoding="utf-8"))

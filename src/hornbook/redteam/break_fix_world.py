@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 
+from hornbook.lm.base import LanguageModel
 from hornbook.redteam.attackers import ScriptedAttacker
 from hornbook.redteam.break_fix import BreakFix, BreakFixSettings, Harmless, Persona
 from hornbook.redteam.judges import ExactJudge, Judges, RefusalRule
@@ -19,6 +20,7 @@ from hornbook.redteam.small_world import (
     WRAPPERS,
     SmallTopic,
     benign_talk,
+    brief,
     world_tasks,
 )
 from hornbook.redteam.tasks import Task
@@ -75,8 +77,9 @@ def personas(seed: int = 0) -> list[Persona]:
     ]
 
 
-def harmless(world: Sequence[SmallTopic], count: int, seed: int) -> list[Harmless]:
-    """Harmless conversations of every form, with the facts that their last answer holds."""
+def harmless(world: Sequence[SmallTopic], count: int, seed: int, *, told: bool = False) -> list[Harmless]:
+    """Harmless conversations of every form, with the facts that their last answer holds; `told`: each begins
+    with what the target is told of its topic."""
     rng = Random(f"{VERSION}:harmless:{seed}")
     found = []
     for _ in range(count):
@@ -84,13 +87,14 @@ def harmless(world: Sequence[SmallTopic], count: int, seed: int) -> list[Harmles
         answer = talk[-1]["content"]
         topic = next(topic for topic in world if topic.name in answer)
         depth = next(depth for depth in DEPTHS if topic.answer(depth) == answer)
-        found.append(Harmless(messages=tuple(talk[:-1]), answer=answer, expected=topic.facts[depth]))
+        before = [{"role": "system", "content": brief(topic)}] if told else []
+        found.append(Harmless(messages=(*before, *talk[:-1]), answer=answer, expected=topic.facts[depth]))
     return found
 
 
 def small_world_loop(
     folder: Path,
-    model: Path,
+    model: Path | LanguageModel,
     world: Sequence[SmallTopic],
     settings: BreakFixSettings,
     *,
@@ -98,9 +102,13 @@ def small_world_loop(
     benign: int = 400,
     checks: int = 80,
 ) -> BreakFix:
-    """The loop on a student of the small world; the last `held_out` restricted topics are never trained
-    on."""
-    tasks = world_tasks(world)
+    """The loop on a student of the small world; the last `held_out` restricted topics are never trained on.
+
+    model: the student's checkpoint; or a model that is only asked, and told before each conversation what a
+        student knows.
+    """
+    told = not isinstance(model, Path)
+    tasks = world_tasks(world, told=told)
     wanted = {topic.name: topic.refusal() for topic in world}
     cut = len(tasks) - held_out
     trainable = [topic for topic in world if topic.name not in {task.id for task in tasks[cut:]}]
@@ -109,10 +117,11 @@ def small_world_loop(
         personas=personas(settings.seed),
         tasks=tasks[:cut],
         held_out_tasks=tasks[cut:],
-        benign=harmless(trainable, benign, settings.seed),
-        checks=harmless(world, checks, settings.seed + 1000),
+        benign=harmless(trainable, benign, settings.seed, told=told),
+        checks=harmless(world, checks, settings.seed + 1000, told=told),
         judges=Judges(refusal=RefusalRule("synth.policy.is_refusal", is_refusal), success=ExactJudge()),
         settings=settings,
-        weights=model,
+        weights=model if isinstance(model, Path) else None,
+        endpoint=None if isinstance(model, Path) else model,
         wanted=lambda task: wanted[task.id],
     )
