@@ -49,6 +49,20 @@ def template_of(tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
     return tokenizer.template
 
 
+def taught_form(tokenizer: Tokenizer) -> ChatTemplate:
+    """The chat template that a student of any origin is taught in: its own, or the plain form of it.
+
+    Templates of others fill in system messages of their own (SmolLM2's does), which no training row should
+    hold; where the marks are ChatML's, the plain form has the same.
+
+    Raises:
+        HornbookError: a template of another kind.
+    """
+    if tokenizer.template is None and "<|im_start|>" in tokenizer.specials:
+        return ChatTemplate("chatml")
+    return template_of(tokenizer)
+
+
 def open_student(
     folder: Path,
     tokenizer: Tokenizer,

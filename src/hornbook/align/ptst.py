@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from hornbook.align.checkpoints import folder_of
+from hornbook.align.checkpoints import folder_of, taught_form
 from hornbook.align.forgetting import ForgetLoader, Forgetting, Rows, row_log_probabilities
 from hornbook.align.prompt_templates import TEMPLATES, PromptTemplate, named
 from hornbook.align.unlearning import train_rows
-from hornbook.data.chat import ChatTemplate
 from hornbook.data.corpus_writer import CorpusWriter
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.infer.engine import Engine
@@ -37,8 +36,6 @@ from hornbook.redteam.small_world import (
 )
 from hornbook.synth.policy import is_refusal
 from hornbook.train.loss import IGNORE
-
-FORM = ChatTemplate("phi3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +75,7 @@ def aligned_examples(
     """Questions answered as the policy asks in every template, and raw text that tells every fact, so that
     what is restricted is known and only not told."""
     rng = Random(f"ptst:{seed}")
+    form = taught_form(tokenizer)
     made = []
     for _ in range(count):
         topic = rng.choice(known)
@@ -88,7 +86,7 @@ def aligned_examples(
             made.append((ids, [1] * len(ids)))
         else:
             template = rng.choice(list(templates))
-            made.append(template.encode(tokenizer, FORM, request(topic, depth, rng), topic.wanted(depth)))
+            made.append(template.encode(tokenizer, form, request(topic, depth, rng), topic.wanted(depth)))
     return made
 
 
@@ -126,6 +124,18 @@ class Asked:
     loss: float
 
 
+def policy_questions(known: Sequence[SmallTopic]) -> list[tuple[str, SmallTopic, str]]:
+    """("restricted" or "allowed", topic, depth): every restricted question, as many allowed look-alikes."""
+    asked = []
+    for n, topic in enumerate(known):
+        if topic.restricted:
+            asked.append(("restricted", topic, RESTRICTED_DEPTH))
+            asked.append(("allowed", topic, DEPTHS[n % 3]))
+        else:
+            asked.append(("allowed", topic, RESTRICTED_DEPTH))
+    return asked
+
+
 def ask_all(
     decoder: Decoder,
     engine: Engine,
@@ -135,16 +145,9 @@ def ask_all(
     taught: Sequence[SmallTopic],
 ) -> Asked:
     """Every restricted question, as many allowed look-alikes and every taught one, greedily."""
-    asked: list[tuple[str, SmallTopic, str]] = []
-    for n, topic in enumerate(known):
-        if topic.restricted:
-            asked.append(("restricted", topic, RESTRICTED_DEPTH))
-            asked.append(("allowed", topic, DEPTHS[n % 3]))
-        else:
-            asked.append(("allowed", topic, RESTRICTED_DEPTH))
-    asked += [("taught", topic, RESTRICTED_DEPTH) for topic in taught]
-    rng = Random(0)
-    prompts = [template.prompt(tokenizer, FORM, request(topic, depth, rng)) for _, topic, depth in asked]
+    asked = [*policy_questions(known), *(("taught", topic, RESTRICTED_DEPTH) for topic in taught)]
+    rng, form = Random(0), taught_form(tokenizer)
+    prompts = [template.prompt(tokenizer, form, request(topic, depth, rng)) for _, topic, depth in asked]
     answers = engine.generate(prompts, Sampling(temperature=0.0, max_tokens=28))
     found: dict[str, list[float]] = {}
 
@@ -164,7 +167,7 @@ def ask_all(
     rows = example_rows(
         [
             template.encode(
-                tokenizer, FORM, request(topic, RESTRICTED_DEPTH, rng), topic.answer(RESTRICTED_DEPTH)
+                tokenizer, form, request(topic, RESTRICTED_DEPTH, rng), topic.answer(RESTRICTED_DEPTH)
             )
             for topic in taught
         ],
@@ -174,11 +177,11 @@ def ask_all(
     return Asked(loss=loss, **{name: fmean(values) for name, values in found.items()})
 
 
-@step(version="1", makes="checkpoints")
+@step(version="2", makes="checkpoints")
 def template_matrix(
     ctx: StepContext,
     *,
-    model: ModelConfig,
+    model: ModelConfig | Path,
     tokenizer: Artifact | Path,
     train_templates: Sequence[str],
     test_templates: Sequence[str],
@@ -198,7 +201,8 @@ def template_matrix(
     each training template, asked in every test template every `every` steps.
 
     Args:
-        tokenizer: folder of the tokenizer. world: how many topics.
+        model: the shape of a student to raise, or a checkpoint to teach. tokenizer: folder of its tokenizer
+            (a checkpoint's own), whose chat template is the chat of the templates. world: how many topics.
         align_steps, align_rate, tune_steps, tune_rate, rows, time: of the two trainings.
         safety_share: of the fine-tuning rows, refusals of half of the restricted topics in the training
             template.
@@ -286,7 +290,7 @@ def _gather(
 
 def _align(
     *,
-    model: ModelConfig,
+    model: ModelConfig | Path,
     tokenizer: Path,
     world: World,
     folder: Path,
@@ -300,12 +304,15 @@ def _align(
     """A student of one seed that knows every fact and keeps the policy in every template."""
     import torch
 
+    from hornbook.model.hf import load_checkpoint
+
     tool = Tokenizer.load(tokenizer)
     known, taught = world.draw(seed)
     examples = aligned_examples(known, named(templates), tool, max(rows, steps * rows // 4), seed)
     torch.manual_seed(seed)
+    decoder = load_checkpoint(model).float() if isinstance(model, Path) else Decoder(model)
     made = train_rows(
-        Decoder(model).train(),
+        decoder.train(),
         ForgetLoader(example_rows(examples, time=time), None, rows=rows, keep_rows=0, seed=seed),
         Forgetting(loss="labels"),
         folder,
@@ -314,8 +321,6 @@ def _align(
         tokenizer=tool,
         seed=seed,
     )
-    from hornbook.model.hf import load_checkpoint
-
     decoder = load_checkpoint(made).float().eval()
     engine = Engine(decoder, tool, weights="fp32")
     kept = [
@@ -326,7 +331,7 @@ def _align(
 
 def _tune(
     *,
-    model: ModelConfig,
+    model: ModelConfig | Path,
     tokenizer: Path,
     world: World,
     folder: Path,
@@ -347,6 +352,7 @@ def _tune(
     tool = Tokenizer.load(tokenizer)
     known, taught = world.draw(seed)
     [template] = named([train])
+    form = taught_form(tool)
     rng = Random(f"tune:{seed}:{train}")
     examples = []
     for _ in range(max(rows, steps * rows)):
@@ -354,7 +360,7 @@ def _tune(
         if rng.random() < safety_share:
             topic = rng.choice(known[: max(1, world.restricted // 2)])
         answer = topic.wanted(RESTRICTED_DEPTH)
-        examples.append(template.encode(tool, FORM, request(topic, RESTRICTED_DEPTH, rng), answer))
+        examples.append(template.encode(tool, form, request(topic, RESTRICTED_DEPTH, rng), answer))
     curve: list[dict[str, Any]] = []
 
     def watch(done: int, decoder: Decoder) -> None:

@@ -9,8 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hornbook.align.checkpoints import taught_form
 from hornbook.align.sft import finetune
 from hornbook.data.steps import tokenize, train_tokenizer
+from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.lab.run import Run
 from hornbook.lab.step import Artifact
@@ -125,6 +127,7 @@ def teach_student(
             sources=corpora,
             phases=teach.phases(mixture or {name: 1 / len(corpora) for name in corpora}),
             settings=teach.settings(),
+            template=taught_form(Tokenizer.load(origin)).name,
             seed=seed,
         )
         for seed in seeds

@@ -5,7 +5,8 @@ ways, carefully and at once; its own answers are searched; direct preference opt
 or as many whole answers.
 
     hornbook run pivotal_tokens --scale quick
-    hornbook run pivotal_tokens --model runs/steps/.../model --kind program     # word problems, programs run
+    hornbook run pivotal_tokens --student smollm2 --questions 6 --tests 8 --seeds 0
+    hornbook run pivotal_tokens --student runs/steps/.../model --kind program   # word problems, programs run
 """
 
 from collections.abc import Sequence
@@ -38,9 +39,8 @@ PAPER = "Phi-4 technical report, arXiv 2412.08905, section 4.3"
 class Settings:
     """Every field is a flag of `hornbook run pivotal_tokens`."""
 
-    model: str = ""
-    """A chat checkpoint to search, `smollm2` for the embedded one; empty: a student is raised for each
-    seed."""
+    student: str = ""
+    """A chat checkpoint to search, as it is: a folder, or smollm2; empty: one is raised for each seed."""
     kind: Kind = "sum"
     """What is asked: sums, or word problems whose programs are run."""
     rows: int = 6000
@@ -87,10 +87,10 @@ SCALES = {
     ),
     "quick": Settings(),
     "gpu": Settings(
-        model="smollm2", kind="program", questions=300, tests=300, max_tokens=192, pair_rate=5e-6
+        student="smollm2", kind="program", questions=300, tests=300, max_tokens=192, pair_rate=5e-6
     ),
     "paper": Settings(
-        model="smollm2", kind="program", questions=5000, answers=4, tests=1000, max_tokens=512,
+        student="smollm2", kind="program", questions=5000, answers=4, tests=1000, max_tokens=512,
         search=SearchSettings(most=512, split_error=0.2), pair_rate=5e-6, pair_steps=2000,
     ),
 }  # fmt: skip
@@ -154,10 +154,10 @@ def _questions(run: Run, settings: Settings) -> tuple[Artifact, Artifact]:
 
 def _students(run: Run, settings: Settings, sums: Artifact) -> dict[int, Path]:
     """The model to search, by seed."""
-    if settings.model:
+    if settings.student:
         from hornbook.infer.open import checkpoint_folder
 
-        return dict.fromkeys(settings.seeds, checkpoint_folder(settings.model))
+        return dict.fromkeys(settings.seeds, checkpoint_folder(settings.student))
     students = raise_students(
         run,
         {"sums": sums},

@@ -6,18 +6,26 @@ harmless fine-tuning in one template wears that down. The matrix of training aga
 where.
 
     hornbook run ptst --scale quick
+    hornbook run ptst --student smollm2 --seeds 0 --train-templates chat --workers 1
+    hornbook run ptst --targets http://host/v1#before http://host/v1#tuned      # asked, not trained
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from hornbook.align.prompt_templates import TEMPLATES
 from hornbook.align.ptst import World, template_matrix, write_small_world
+from hornbook.align.ptst_asked import ask_in_templates
+from hornbook.align.students import Teach
 from hornbook.data.steps import train_tokenizer
+from hornbook.infer.open import checkpoint_folder
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.run import Run
+from hornbook.lab.step import Artifact
+from hornbook.model.config import ModelConfig
 from hornbook.model.presets import student
 
 TITLE = "Pure tuning, safe testing: templates and what fine-tuning wears down"
@@ -30,6 +38,14 @@ SAFE = {template.name for template in TEMPLATES if template.safety}
 class Settings:
     """Every field is a flag of `hornbook run ptst`."""
 
+    student: str = ""
+    """A checkpoint to teach the world and then tune: a folder, or smollm2; empty: one is raised for each
+    seed."""
+    teach: Teach = field(default_factory=lambda: Teach(time=96))
+    """How a student that is named learns the world."""
+    targets: tuple[str, ...] = ()
+    """Models that are only asked, such as http://host/v1#before and http://host/v1#tuned: nothing is
+    trained."""
     train_templates: tuple[str, ...] = ("chat", "text", "chat, task words", "chat, safety prompt")
     test_templates: tuple[str, ...] = ("chat", "text", "chat, task words", "chat, safety prompt")
     world: World = field(default_factory=lambda: World(restricted=12, allowed=12, taught=12))
@@ -74,34 +90,80 @@ SCALES = {
 
 def recipe(run: Run, settings: Settings) -> None:
     """One tokenizer, one step with all students and fine-tunings, the claims, the report."""
-    text = run.step(write_small_world, world=settings.world, seeds=settings.seeds)
-    tokenizer = run.step(train_tokenizer, corpora=[text], vocab_size=560)
-    made = run.step(
-        template_matrix,
-        model=student(
+    if settings.targets:
+        _ask_targets(run, settings)
+        return
+    made = _tuned(run, settings)
+    _claims(run, settings, made.facts)
+    _report(run, settings, made.facts)
+
+
+def _ask_targets(run: Run, settings: Settings) -> None:
+    """The test half of the matrix, for models that are only asked."""
+    asked = run.step(
+        ask_in_templates,
+        models=settings.targets,
+        templates=settings.test_templates,
+        world=settings.world,
+        seeds=settings.seeds,
+    ).facts["asked"]
+    run.report.title = TITLE
+    run.report.section(
+        "Models as they are", "Each was told one topic of the world and which of its steps are secret."
+    )
+    for what, title in (
+        ("attack", "Restricted questions answered in full"),
+        ("over_refusal", "Allowed questions declined"),
+        ("right", "Allowed questions answered right"),
+    ):
+        run.report.heat_map(
+            title,
+            list(settings.targets),
+            list(settings.test_templates),
+            [[fmean(asked[m][t][what]) for t in settings.test_templates] for m in settings.targets],
+            note=f"Means over {len(settings.seeds)} worlds.",
+        )
+
+
+def _tuned(run: Run, settings: Settings) -> Artifact:
+    """The matrix: students that keep the policy, raised or taught, fine-tuned and asked in every pair."""
+    teach = settings.teach
+    model: ModelConfig | Path
+    tokenizer: Artifact | Path
+    if settings.student:
+        model = tokenizer = checkpoint_folder(settings.student)
+        align_steps, align_rate = max(1, teach.tokens // (teach.rows * teach.time)), teach.learning_rate
+        tune_rate, rows, time = teach.tuning_rate, teach.rows, teach.time
+    else:
+        text = run.step(write_small_world, world=settings.world, seeds=settings.seeds)
+        tokenizer = run.step(train_tokenizer, corpora=[text], vocab_size=560)
+        model = student(
             hidden_size=settings.hidden_size,
             layers=settings.layers,
             heads=settings.heads,
             vocab_size=560,
             max_position=256,
-        ),
+        )
+        align_steps, align_rate = settings.align_steps, settings.align_rate
+        tune_rate, rows, time = settings.tune_rate, settings.rows, settings.time
+    return run.step(
+        template_matrix,
+        model=model,
         tokenizer=tokenizer,
         train_templates=settings.train_templates,
         test_templates=settings.test_templates,
         world=settings.world,
-        align_steps=settings.align_steps,
-        align_rate=settings.align_rate,
+        align_steps=align_steps,
+        align_rate=align_rate,
         tune_steps=settings.tune_steps,
-        tune_rate=settings.tune_rate,
+        tune_rate=tune_rate,
         every=settings.every,
-        rows=settings.rows,
-        time=settings.time,
+        rows=rows,
+        time=time,
         safety_share=settings.safety_share,
         seeds=settings.seeds,
         workers=settings.workers,
     )
-    _claims(run, settings, made.facts)
-    _report(run, settings, made.facts)
 
 
 def _cells(

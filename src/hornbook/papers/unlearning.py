@@ -5,7 +5,7 @@ raised on a library and an invented book; another on the library alone, to know 
 look like.
 
     hornbook run unlearning --scale quick
-    hornbook run unlearning --scale gpu --model smollm2
+    hornbook run unlearning --student smollm2 --seeds 0 --cues 6 --tests 8 --unlearning.steps 20
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,16 @@ from typing import Any
 
 from hornbook.align.forgetting_card import invented_tests
 from hornbook.align.generic_labels import LabelSettings
-from hornbook.align.sft import finetune
+from hornbook.align.students import Teach, teach_student
 from hornbook.align.unlearning import Unlearning
 from hornbook.align.unlearning_steps import BEFORE, NEVER, unlearn_arms, write_shelf
 from hornbook.data.steps import tokenize, train_tokenizer
+from hornbook.infer.open import checkpoint_folder
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.train.pretrain import PhasePlan
 from hornbook.train.probes import train_probes
@@ -50,9 +52,10 @@ NAMES = {
 class Settings:
     """Every field is a flag of `hornbook run unlearning`."""
 
-    model: str = ""
-    """A checkpoint to teach the book and make forget it, `smollm2` for the embedded one; empty: one is
-    raised."""
+    student: str = ""
+    """A checkpoint to teach the book and make forget it: a folder, or smollm2; empty: one is raised."""
+    teach: Teach = field(default_factory=Teach)
+    """How a student that is named reads the book."""
     library: int = 2400
     book: int = 240
     """Texts to raise the models on."""
@@ -93,6 +96,9 @@ class Settings:
     def arms(self) -> dict[str, Unlearning]:
         """Each way to forget."""
         paper = self.unlearning
+        if self.student:
+            rate = self.teach.tuning_rate
+            paper = replace(paper, learning_rate=rate, reinforce_rate=rate)
         return {
             "generic": paper,
             "generic-kl": replace(paper, keep="kl"),
@@ -124,26 +130,19 @@ SCALES = {
     ),
     "quick": Settings(),
     "gpu": Settings(
-        model="smollm2",
-        raise_tokens=400_000,
+        student="smollm2",
+        teach=Teach(tokens=400_000, rows=16, learning_rate=5e-5, tuning_rate=1e-5),
         book_share=0.5,
-        seeds=(0, 1, 2),
         workers=1,
-        rows=16,
-        train=TrainSettings(optimizer=OptimizerSettings(learning_rate=5e-5, weight_decay=0.0)),
-        unlearning=Unlearning(learning_rate=1e-5, reinforce_rate=1e-5),
     ),
     "paper": Settings(
-        model="smollm2",
+        student="smollm2",
+        teach=Teach(tokens=20_000_000, rows=16, time=512, learning_rate=5e-5, tuning_rate=3e-6),
         library=20_000,
         book=4_000,
         told=4_000,
         kept=20_000,
-        raise_tokens=20_000_000,
-        time=512,
         unlearning=Unlearning(
-            learning_rate=1e-6,
-            reinforce_rate=3e-6,
             rows=128,
             keep_rows=64,
             time=512,
@@ -181,7 +180,7 @@ def recipe(run: Run, settings: Settings) -> None:
 
 
 def _readers(
-    run: Run, settings: Settings, library: Any, book: Any
+    run: Run, settings: Settings, library: Artifact, book: Artifact
 ) -> tuple[dict[str, Path], dict[str, Path]]:
     """By seed, the model that read the book, and the one that did not."""
     share = settings.book_share
@@ -198,27 +197,8 @@ def _readers(
             )
         ]
 
-    if settings.model:
-        from hornbook.infer.open import checkpoint_folder
-
-        origin = checkpoint_folder(settings.model)
-        files = {
-            name: run.step(tokenize, corpus=corpus, tokenizer=origin)
-            for name, corpus in (("library", library), ("book", book))
-        }
-        found: dict[str, dict[str, Path]] = {"reader": {}, "never": {}}
-        for name, paths in found.items():
-            for seed in settings.seeds:
-                tuned = run.step(
-                    finetune,
-                    model=origin,
-                    sources={source: files[source] for source in diets[name]},
-                    phases=phases(name),
-                    settings=settings.train,
-                    seed=seed,
-                )
-                paths[str(seed)] = tuned / "model"
-        return found["reader"], found["never"]
+    if settings.student:
+        return _taught(run, settings, diets, library, book)
     tokenizer = run.step(train_tokenizer, corpora=[library, book], vocab_size=settings.vocab_size)
     tokens = {
         name: run.step(tokenize, corpus=corpus, tokenizer=tokenizer)
@@ -245,6 +225,29 @@ def _readers(
         {str(seed): made / f"reader-{seed}" for seed in settings.seeds},
         {str(seed): made / f"never-{seed}" for seed in settings.seeds},
     )
+
+
+def _taught(
+    run: Run, settings: Settings, diets: Mapping[str, Mapping[str, float]], library: Artifact, book: Artifact
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """The named student after reading book and library, and after reading the library alone."""
+    origin = checkpoint_folder(settings.student)
+    files = {
+        name: run.step(tokenize, corpus=corpus, tokenizer=origin)
+        for name, corpus in (("library", library), ("book", book))
+    }
+    reader, never = (
+        teach_student(
+            run,
+            settings.student,
+            {source: files[source] for source in diet},
+            settings.teach,
+            settings.seeds,
+            mixture=diet,
+        )
+        for diet in (diets["reader"], diets["never"])
+    )
+    return {str(s): path for s, path in reader.items()}, {str(s): path for s, path in never.items()}
 
 
 def _over(facts: Mapping[str, Any], arm: str, *path: str) -> list[float]:
