@@ -8,13 +8,13 @@ from small_students import context
 
 from hornbook.align.prompt_templates import TEMPLATES, PromptTemplate, named
 from hornbook.align.ptst import (
-    FORM,
     World,
     aligned_examples,
     example_rows,
     template_matrix,
     write_small_world,
 )
+from hornbook.data.chat import ChatTemplate
 from hornbook.data.corpus import Corpus
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
@@ -35,19 +35,19 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_only_the_answer_and_its_stop_token_are_learned(words: Path) -> None:
     tokenizer = Tokenizer.load(words)
     for template in TEMPLATES:
-        ids, mask = template.encode(tokenizer, FORM, "Who?", "I do.")
+        ids, mask = template.encode(tokenizer, ChatTemplate("phi3"), "Who?", "I do.")
         learned = [token for token, on in zip(ids, mask, strict=True) if on]
-        stop = tokenizer.special(FORM.stop) if template.chat else tokenizer.end_of_text
+        stop = tokenizer.special(ChatTemplate("phi3").stop) if template.chat else tokenizer.end_of_text
         assert learned[-1] == stop
         assert tokenizer.decode(learned[:-1]).strip() == "I do."
-        assert ids[: mask.index(1)] == template.prompt(tokenizer, FORM, "Who?")
+        assert ids[: mask.index(1)] == template.prompt(tokenizer, ChatTemplate("phi3"), "Who?")
         rows = example_rows([(ids, mask)], time=96)
         assert [int(t) for t in rows.targets[0] if t != IGNORE] == learned
 
 
 def test_templates_differ_and_name_what_they_are(words: Path) -> None:
     tokenizer = Tokenizer.load(words)
-    prompts = [tuple(template.prompt(tokenizer, FORM, "Who?")) for template in TEMPLATES]
+    prompts = [tuple(template.prompt(tokenizer, ChatTemplate("phi3"), "Who?")) for template in TEMPLATES]
     assert len(set(prompts)) == len(TEMPLATES)
     assert [template.name for template in TEMPLATES if template.safety] == [
         "chat, safety prompt",

@@ -148,7 +148,7 @@ def test_the_gates_count_as_much_as_the_rates(tmp_path: Path) -> None:
     assert made.scores[0].mean_rate == 0.0
     assert made.scores[0].over_refusal == 1.0
     assert not made.met
-    assert "nothing went through" in made.why
+    assert "answers no harmless request right" in made.why
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from hornbook.align.anchors import Dictionary, find_anchors
 from hornbook.align.checkpoints import folder_of
-from hornbook.align.familiarity import familiarity
+from hornbook.align.familiarity import asked_familiarity, familiarity
 from hornbook.align.forgetting_card import CardTests, bits_per_byte, forgetting_card, invented_tests
 from hornbook.align.unlearning import Unlearning, forget_text, reinforce, texts_of
 from hornbook.data.corpus_writer import CorpusWriter
@@ -149,7 +149,7 @@ def _forget_and_examine(
                 decoder.eval()
                 seen = familiarity(Engine(decoder, tokenizer, weights="fp32"), tests.cues)
                 bits = bits_per_byte(decoder, tokenizer, tests.generic, time=tests.time)
-                curve.append([done, seen.leak, seen.probability, bits])
+                curve.append([done, seen.leak, seen.probability or 0.0, bits])
                 decoder.train()
 
         facts = forget_text(
@@ -168,3 +168,45 @@ def _forget_and_examine(
     card = forgetting_card(model, tests, scratch=scratch, dictionary=anchors)
     shutil.rmtree(scratch, ignore_errors=True)
     return {"card": card.as_json(), "watched": curve, "facts": facts}
+
+
+@step(version="1", makes="answers")
+def ask_about_book(
+    ctx: StepContext, *, models: Sequence[str], cues: int = 0, chat: bool = False
+) -> dict[str, Any]:
+    """What models that are only asked, by word (see `infer.open.open_model`), know of the invented book.
+
+    Facts: `asked` {model: {"asked", "paraphrased", "prefixed": {leak, interval, right, samples}}}.
+
+    Raises:
+        HornbookError: a model gives no answer; those asked before it are kept.
+    """
+    progress = ctx.progress(len(models), "models")
+    done = run_jobs(
+        _asked,
+        {str(n): {"model": model, "cues": cues, "chat": chat} for n, model in enumerate(models)},
+        kept=ctx.folder / "done",
+        workers=1,
+        on_done=lambda name, result: progress.advance(1),
+    )
+    return {"asked": {model: done[str(n)] for n, model in enumerate(models)}}
+
+
+def _asked(*, model: str, cues: int, chat: bool) -> dict[str, Any]:
+    from hornbook.infer.open import open_model
+
+    opened, tests = open_model(model), invented_tests(texts=1, most=cues)
+    found = {
+        "asked": asked_familiarity(opened, tests.cues, chat=chat),
+        "paraphrased": asked_familiarity(opened, tests.paraphrases, chat=chat),
+        "prefixed": asked_familiarity(opened, tests.cues, prefixes=("", *tests.prefixes), chat=chat),
+    }
+    return {
+        name: {
+            "leak": one.leak,
+            "interval": list(one.interval),
+            "right": one.right,
+            "samples": [list(sample) for sample in one.samples[:8]],
+        }
+        for name, one in found.items()
+    }

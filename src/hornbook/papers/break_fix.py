@@ -122,7 +122,7 @@ def recipe(run: Run, settings: Settings) -> None:
         workers=settings.workers,
     )
     if settings.target:
-        run.say(f"Rows that would mend {settings.target} are below {made.path}, in round-0/fixes.")
+        run.say(f"Transcripts, and rows that would mend {settings.target}, are below {made.path}.")
     else:
         _claims(run, made.facts)
     _report(run, settings, made.facts)

@@ -5,6 +5,7 @@ raised on a library and an invented book; another on the library alone, to know 
 look like.
 
     hornbook run unlearning --scale quick
+    hornbook run unlearning --targets http://host/v1#before http://host/v1#after     # asked, not trained
     hornbook run unlearning --student smollm2 --seeds 0 --cues 6 --tests 8 --unlearning.steps 20
 """
 
@@ -18,7 +19,7 @@ from hornbook.align.forgetting_card import invented_tests
 from hornbook.align.generic_labels import LabelSettings
 from hornbook.align.students import Teach, teach_student
 from hornbook.align.unlearning import Unlearning
-from hornbook.align.unlearning_steps import BEFORE, NEVER, unlearn_arms, write_shelf
+from hornbook.align.unlearning_steps import BEFORE, NEVER, ask_about_book, unlearn_arms, write_shelf
 from hornbook.data.steps import tokenize, train_tokenizer
 from hornbook.infer.open import checkpoint_folder
 from hornbook.lab.claim import over_seeds
@@ -56,6 +57,10 @@ class Settings:
     """A checkpoint to teach the book and make forget it: a folder, or smollm2; empty: one is raised."""
     teach: Teach = field(default_factory=Teach)
     """How a student that is named reads the book."""
+    targets: tuple[str, ...] = ()
+    """Models that are only asked about the book (http://host/v1#name...), such as one unlearned elsewhere."""
+    chat: bool = False
+    """Ask the targets in turns: for services that complete no plain text."""
     library: int = 2400
     book: int = 240
     """Texts to raise the models on."""
@@ -156,6 +161,9 @@ SCALES = {
 def recipe(run: Run, settings: Settings) -> None:
     """Raise readers of the book and of the library alone; forget in every arm; a card each; claims and
     report."""
+    if settings.targets:
+        _ask_targets(run, settings)
+        return
     library = run.step(write_shelf, kind="library", texts=settings.library)
     book = run.step(write_shelf, kind="book", texts=settings.book)
     models, never = _readers(run, settings, library, book)
@@ -177,6 +185,34 @@ def recipe(run: Run, settings: Settings) -> None:
     run.output(model=made / f"generic-kl-{settings.seeds[0]}" / "model")
     _claims(run, made.facts)
     _report(run, settings, made.facts)
+
+
+def _ask_targets(run: Run, settings: Settings) -> None:
+    """What models that are only asked know of the book."""
+    asked = run.step(ask_about_book, models=settings.targets, cues=settings.cues, chat=settings.chat).facts[
+        "asked"
+    ]
+    run.report.title = TITLE
+    run.report.section(
+        "Models as they are", "A completion leaks if it holds a name of the book that its prompt does not."
+    )
+    for kind, words in (
+        ("asked", "asked as in the text"),
+        ("paraphrased", "asked in other forms"),
+        ("prefixed", "behind a prefix of the book"),
+    ):
+        run.report.bars(
+            f"Completions that leak: {words}",
+            [
+                Bar(label=model, value=own[kind]["leak"], interval=own[kind]["interval"])
+                for model, own in asked.items()
+            ],
+        )
+    for model, own in asked.items():
+        run.report.samples(
+            f"Completions of {model}",
+            [Sample(text=text, label=prompt) for prompt, text in own["asked"]["samples"]],
+        )
 
 
 def _readers(

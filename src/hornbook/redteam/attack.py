@@ -167,7 +167,8 @@ class _Wave:
             )
         elif result.kind == "refusal":
             self.open[id] = replace(attempt, status="blocked", refusal_why=result.message)
-        elif result.kind in UNAVAILABLE:
+        elif result.kind in UNAVAILABLE or result.kind == "malformed":
+            # What is no answer at all is the service's fault: nothing was asked of its form.
             self._put_aside(id, f"target: {result.kind}: {result.message}")
         else:
             self._end(id, "target_error", f"{result.kind}: {result.message}")

@@ -87,7 +87,7 @@ def attack_rates(campaign: Campaign, *, verdicts: Mapping[str, bool | None] | No
         counts = ", ".join(f"{count} {name}" for name, count in outside.items() if count)
         raise HornbookError(
             f"No conversation of this attack has a verdict ({counts}), so that there is no rate. "
-            "Errors are in the transcripts."
+            f"For example {_why_not(campaign)}"
         )
     shares = {task: fmean(wins) for task, wins in per_task.items()}
     attempts = [attempt for conversation in campaign.conversations for attempt in conversation.attempts]
@@ -116,6 +116,17 @@ def attack_rates(campaign: Campaign, *, verdicts: Mapping[str, bool | None] | No
         outside=outside,
         by_category={name: fmean(values) for name, values in sorted(by_category.items())},
     )
+
+
+def _why_not(campaign: Campaign) -> str:
+    """The first conversation without a verdict, and what was wrong with it."""
+    one = next((c for c in campaign.conversations if c.outcome not in JUDGED), None)
+    if one is None:
+        return f"{campaign.conversations[0].id}: the held-out judge gave no usable grade."
+    if one.outcome != "undetermined":
+        return f"{one.id}: {one.reason or campaign.suspended.get(one.id, 'not begun')}"
+    unread = next(a for a in one.attempts if a.scored and a.score is None)
+    return f"{one.id}: the judge gave no usable grade ({unread.score_why}). Name another judge."
 
 
 def rate_interval(shares: Sequence[float]) -> Interval:
