@@ -89,11 +89,14 @@ def red_team(
     Facts, by arm: `arm_facts`. Conversations put aside (a service that could not be reached) fail the step;
     what was finished is kept and the next run goes on.
     """
-    chosen = (
-        policy_tasks(tasks, seed, told=roles.target != SIMULATED)
-        if tasks_file is None
-        else read_tasks(tasks_file)[:tasks]
-    )
+    if tasks_file is None:
+        chosen = policy_tasks(tasks, seed, told=roles.target != SIMULATED)
+    else:
+        chosen = read_tasks(tasks_file)[:tasks]
+    if roles.system_prompt:  # a task's own system text would stand in its place
+        chosen = [
+            replace(t, system="\n\n".join(filter(None, [roles.system_prompt, t.system]))) for t in chosen
+        ]
     target = open_target(roles, seed)
     judges = open_judges(roles)
     progress = ctx.progress(len(arms) * len(chosen) * runs, "conversations")
