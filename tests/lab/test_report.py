@@ -285,7 +285,7 @@ def test_pictures_hold_the_pixels_given(shape):
     pixels = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
     report = Report("t").pictures("p", ["a"], [("r", [Picture(pixels=pixels, caption="c")])])
     (block,) = report.to_json()["blocks"]
-    data = base64.b64decode(block["rows"][0]["pictures"][0]["png"])
+    data = base64.b64decode(block["rows"][0]["pictures"][0]["uri"].partition(",")[2])
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     chunks, at = {}, 8
     while at < len(data):

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,9 @@ def run(args: argparse.Namespace) -> int:
     if "model" in this.outputs:
         elsewhere = f" --home {args.home}" if args.home != Path("runs") else ""
         print(f"Talk to it:  hornbook chat{elsewhere}\nMeasure it:  hornbook eval{elsewhere}")
-    return 0
+    for sentence in this.unfinished:
+        print(f"hornbook: unfinished: {sentence}", file=sys.stderr)
+    return 1 if this.unfinished else 0
 
 
 _RUN_HELP = """\

@@ -44,23 +44,23 @@ class Vocabulary:
             raise HornbookError(f"The vocabulary {self.name!r} does not say how to say {missing[0]!r}.")
 
 
+def _names(words: str) -> tuple[str, ...]:
+    return tuple(words.split(", "))
+
+
 NUMBERS = {"2": "two", "3": "three", "4": "four"}
 
 PAPER = Vocabulary(
     name="paper",
     values={
-        "object": tuple(
-            (
-                "man, woman, oak tree, pine tree, car, truck, house, skyscraper, chair, table, pizza, sushi, "
-                "hammer, screwdriver, doll, teddy bear, novel, textbook, cactus, highway, dirt road, volcano, "
-                "hill, robot, fork, spoon, rose, sunflower, ring, necklace, smartphone, laptop, apple, orange, "
-                "carrot, broccoli, cat, dog, lion, elephant, giraffe, zebra, horse, cow, sheep, pig, chicken, "
-                "duck, butterfly, spider, bee, corgi"
-            ).split(", ")
+        "object": _names(
+            "man, woman, oak tree, pine tree, car, truck, house, skyscraper, chair, table, pizza, "
+            "sushi, hammer, screwdriver, doll, teddy bear, novel, textbook, cactus, highway, dirt road, "
+            "volcano, hill, robot, fork, spoon, rose, sunflower, ring, necklace, smartphone, laptop, "
+            "apple, orange, carrot, broccoli, cat, dog, lion, elephant, giraffe, zebra, horse, cow, "
+            "sheep, pig, chicken, duck, butterfly, spider, bee, corgi"
         ),
-        "colour": tuple(
-            "red, blue, yellow, green, purple, orange, pink, brown, black, white, gray".split(", ")
-        ),
+        "colour": _names("red, blue, yellow, green, purple, orange, pink, brown, black, white, gray"),
         "number": tuple(NUMBERS),
         "shape": ("circle", "square", "rectangle", "triangle", "heart"),
         "size": ("tiny", "huge"),
@@ -77,11 +77,9 @@ PAPER = Vocabulary(
             "inside",
             "outside",
         ),
-        "style": tuple(
-            (
-                "cartoon, abstract, impressionism, surrealism, expressionism, pop art, photorealism, cubism, "
-                "graffiti, manga, pixel art, watercolor, sketch, oil painting, ink"
-            ).split(", ")
+        "style": _names(
+            "cartoon, abstract, impressionism, surrealism, expressionism, pop art, photorealism, "
+            "cubism, graffiti, manga, pixel art, watercolor, sketch, oil painting, ink"
         ),
     },
     say={
@@ -102,7 +100,7 @@ PAPER = Vocabulary(
 
 @dataclass(frozen=True, kw_only=True)
 class Thing:
-    """One object. values: {category: concept} of `OF_OBJECTS`. added: not asked for, but a relation needs it."""
+    """One object. values: {category: concept} of `OF_OBJECTS`. added: a relation needs it, nobody asked."""
 
     name: str
     values: Mapping[str, str] = field(default_factory=dict)

@@ -14,7 +14,18 @@ from hornbook.evals.concept_mix import (
     draw_plan,
     fill,
 )
-from hornbook.synth.scenes import COLOURS, KINDS, RELATIONS, SHAPES, SIDE, SIZES, STYLES, TEXTURES, Look, Scene
+from hornbook.synth.scenes import (
+    COLOURS,
+    KINDS,
+    RELATIONS,
+    SHAPES,
+    SIDE,
+    SIZES,
+    STYLES,
+    TEXTURES,
+    Look,
+    Scene,
+)
 
 WORLD = Vocabulary(
     name="scenes",
@@ -88,7 +99,9 @@ def _stand(plan: Plan, counts: list[int], random: Random) -> list[list[tuple[int
 
 def draw_scenes(k: int, count: int, random: Random) -> tuple[Drawn, list[Scene]]:
     """`count` plans that fit the sheet, each with a scene that shows it."""
-    plans, scenes, rejected = [], [], 0
+    plans: list[Plan] = []
+    scenes: list[Scene] = []
+    rejected = 0
     while len(plans) < count:
         plan = fill(draw_plan(k, WORLD, random), WORLD, random)
         scene = None if contradicts(plan) else place(plan, random)

@@ -169,6 +169,11 @@ class LocalModel:
             return Failure(
                 kind="bad_request", message=f"{self.identity} takes no tools; use an endpoint for that."
             )
+        if any(message.pictures for message in request.messages or ()):
+            return Failure(
+                kind="bad_request",
+                message=f"{self.identity} is asked in text alone; pictures need an endpoint.",
+            )
         try:
             if request.schema is not None:
                 self.engine.check_schema(request.schema)

@@ -21,6 +21,9 @@ def complete_report(report: Report, claims: Sequence[Claim], run: Mapping[str, A
         (i for i, block in enumerate(report.blocks) if block["kind"] == "section"), len(report.blocks)
     )
     full.blocks = list(report.blocks[:first])
+    if run.get("unfinished"):
+        full.section("Unfinished", "The same command asks only what is missing.")
+        full.text("\n".join(f"- {sentence}" for sentence in run["unfinished"]))
     if claims:
         full.section("Claims", _verdict_sentence(claims, run["scale"])).claims(claims)
     full.blocks += report.blocks[first:]

@@ -130,6 +130,8 @@ def execute(
 ) -> dict[str, Any]:
     """Calls `step` in `<final>.partial`, then renames that folder to `final`; returns its record.
 
+    A step that said it is unfinished leaves its folder where it is; its record says what is missing.
+
     The caller holds the step's lock and has seen that `final` is not there.
 
     Raises:
@@ -166,6 +168,9 @@ def execute(
         _fail(step, partial, error)
     if not partial.is_dir():
         raise StepFailed(f"Step {step.name!r} removed its own folder {partial}; it must write below it.")
+    if context.missing:
+        _note_attempt(partial, before, meter)
+        return _record(step, key, forms, facts, partial, meter, before) | {"unfinished": context.missing}
     with suppress(OSError):
         (partial / ATTEMPT_FILE).unlink()
     return _finish(step, key, forms, facts, partial, final, meter, before)
@@ -195,8 +200,27 @@ def _finish(
 ) -> dict[str, Any]:
     with suppress(OSError):
         (partial / STEP_FILE).unlink()
+    record = _record(step, key, forms, facts, partial, meter, before)
+    with files.disk_guard(partial):
+        files.sync_tree(partial)
+        files.write_json(partial / STEP_FILE, record)
+        os.rename(partial, final)
+    files.sync_folder(final.parent)
+    return record
+
+
+def _record(
+    step: Step,
+    key: str,
+    forms: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    partial: Path,
+    meter: Meter,
+    before: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What `step.json` holds."""
     sizes = files.tree_sizes(partial)
-    record = {
+    return {
         "step": step.name,
         "version": step.version,
         "makes": step.makes,
@@ -215,12 +239,6 @@ def _finish(
         "hornbook": __version__,
         "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
-    with files.disk_guard(partial):
-        files.sync_tree(partial)
-        files.write_json(partial / STEP_FILE, record)
-        os.rename(partial, final)
-    files.sync_folder(final.parent)
-    return record
 
 
 def set_aside(folder: Path) -> Path:

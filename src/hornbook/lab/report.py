@@ -1,6 +1,5 @@
 """A report as it is written: sections of plain data, kept as JSON and set as one HTML file."""
 
-import base64
 import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from hornbook.lab.claim import Claim
 from hornbook.lab.files import plain, write_atomic, write_json
-from hornbook.lab.png import png
+from hornbook.lab.png import data_uri, png
 
 Role = Literal["system", "user", "assistant", "tool"]
 Point = tuple[float, float]
@@ -52,10 +51,16 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Pixels, uint8 (height, width) or (height, width, 3), and what stands below them."""
+    """Pixels, uint8 (height, width) or (height, width, 3), or the bytes of a picture file; and what stands
+    below them."""
 
-    pixels: NDArray[Any]
+    pixels: NDArray[Any] | bytes
     caption: str = ""
+
+    @property
+    def uri(self) -> str:
+        """The picture as a data URI."""
+        return data_uri(self.pixels if isinstance(self.pixels, bytes) else png(self.pixels))
 
 
 class Report:
@@ -218,9 +223,7 @@ class Report:
         made = [
             {
                 "name": name,
-                "pictures": [
-                    {"png": base64.b64encode(png(p.pixels)).decode(), "caption": p.caption} for p in pictures
-                ],
+                "pictures": [{"uri": p.uri, "caption": p.caption} for p in pictures],
             }
             for name, pictures in rows
         ]

@@ -206,7 +206,8 @@ def _pictures(block: Block) -> Html:
                     "td",
                     tag(
                         "img",
-                        src=f"data:image/png;base64,{picture['png']}",
+                        src=picture.get("uri")
+                        or f"data:image/png;base64,{picture['png']}",  # reports of before
                         alt=f"{row['name']}, {column}: {picture['caption']}",
                     ),
                     tag("small", picture["caption"]),

@@ -53,6 +53,7 @@ class Run:
     Attributes:
         report: the `Report` that the recipe fills and `finish` writes.
         folder: `home/<recipe>-<scale>`.
+        unfinished: what steps said is missing in what they made; empty for a run that is whole.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Run:
         self.steps_folder = self.home / "steps"
         self.steps: list[DoneStep] = []
         self.claims: list[Claim] = []
+        self.unfinished: list[str] = []
         self._outputs: dict[str, Path] = {}
         self._planned: list[PlannedStep] = []
         self._origins: dict[str, str] = {}
@@ -116,6 +118,7 @@ class Run:
 
         Raises:
             StepFailed: the step raised; the message names it and the folder that is kept.
+            ValueError: an input is unfinished. What is made of a part would be taken for made of the whole.
         """
         if not isinstance(step, Step):
             raise TypeError(f"run.step takes a function decorated with @step, not {step!r}")
@@ -125,6 +128,11 @@ class Run:
                 "give one of them another name (@step(name=...))"
             )
         bound = step.bind(inputs)
+        for name, value in bound.items():
+            if isinstance(value, Artifact) and value.unfinished:
+                raise ValueError(
+                    f"step {step.name!r}: its input {name!r} is unfinished: {value.unfinished[0]}"
+                )
         forms = step.input_forms(bound, self.steps_folder)
         key = step.key(forms)
         final = self.steps_folder / f"{step.name}-{key[:16]}"
@@ -142,7 +150,9 @@ class Run:
                     record = self._make(step, key, bound, forms, final)
         if cached:
             self.say(f"{step.name}: done before (saves {files.human_seconds(record.get('seconds', 0))})")
-        artifact = Artifact(path=final, key=key, step=step.name, inputs=forms, record=record)
+        where = partial_folder(final) if record.get("unfinished") else final
+        artifact = Artifact(path=where, key=key, step=step.name, inputs=forms, record=record)
+        self.unfinished += [f"{step.name}: {sentence}" for sentence in artifact.unfinished]
         self.steps.append(DoneStep(artifact=artifact, cached=cached, makes=step.makes))
         if self._live is not None:
             self._live.done(name=step.name, key=key, seconds=artifact.seconds, cached=cached)
@@ -162,8 +172,9 @@ class Run:
             quiet=self.quiet,
             live=self._live,
         )
+        ended = "ended unfinished" if record.get("unfinished") else "finished"
         self.say(
-            f"{step.name}: finished in {files.human_seconds(record['seconds'])}, peak memory "
+            f"{step.name}: {ended} in {files.human_seconds(record['seconds'])}, peak memory "
             f"{files.human_bytes(record['peak_memory_bytes'])}, on disk "
             f"{files.human_bytes(record['disk_bytes'])}"
         )
@@ -296,6 +307,7 @@ class Run:
             "started": self._started.isoformat(timespec="seconds"),
             "finished": finished.isoformat(timespec="milliseconds"),
             "seconds": round((finished - self._started).total_seconds(), 3),
+            "unfinished": list(self.unfinished),
             "steps": [_step_entry(done) for done in self.steps],
             "outputs": {
                 name: os.path.relpath(path, self.folder) for name, path in sorted(self._outputs.items())

@@ -64,6 +64,11 @@ class Artifact:
         return facts
 
     @property
+    def unfinished(self) -> tuple[str, ...]:
+        """What the step said is missing; such an artifact is made anew, from where it stands, next time."""
+        return tuple(self.record.get("unfinished", ()))
+
+    @property
     def seconds(self) -> float:
         """Wall-clock seconds it took to make, all attempts together."""
         return float(self.record.get("seconds", 0.0))
@@ -112,12 +117,14 @@ class StepContext:
         name: the step's name.
         key: the key of the artifact being made.
         resuming: whether an earlier attempt left something in `folder`.
+        missing: what `unfinished` was told.
     """
 
     def __init__(
         self, *, folder: Path, name: str, key: str, resuming: bool, run_metrics: Path | None, quiet: bool
     ) -> None:
         self.folder, self.name, self.key, self.resuming = folder, name, key, resuming
+        self.missing: list[str] = []
         self._run_metrics, self._quiet = run_metrics, quiet
         self._open: list[Progress] = []
 
@@ -159,6 +166,14 @@ class StepContext:
             }
             for progress in tuple(self._open)
         ]
+
+    def unfinished(self, sentence: str) -> None:
+        """Says that something is missing in what the step returns (an endpoint that failed for some items).
+
+        The run goes on with the rest and ends with status 1; the folder stays where it is being made, so that
+        the same command goes on from what is there instead of taking it for done.
+        """
+        self.missing.append(sentence)
 
     def close(self) -> None:
         """Ends every progress line still open."""

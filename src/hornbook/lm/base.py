@@ -38,20 +38,26 @@ def content_key(value: Json) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation. `pictures`: files (PNG, JPEG, ...) as data URIs, shown after the text."""
 
     role: Role
     content: str
+    pictures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.role not in get_args(Role):
             raise HornbookError(
                 f"A message has role {self.role!r}; accepted are system, user, assistant and tool."
             )
+        if any(not picture.startswith("data:image/") for picture in self.pictures):
+            raise HornbookError("A message's pictures are data URIs: data:image/png;base64,...")
 
-    def as_json(self) -> dict[str, str]:
-        """`{"role": ..., "content": ...}`, as chat APIs and corpora write it."""
-        return {"role": self.role, "content": self.content}
+    def as_json(self) -> dict[str, Any]:
+        """`{"role": ..., "content": ...}`, as chat APIs and corpora write it; with pictures in parts."""
+        if not self.pictures:
+            return {"role": self.role, "content": self.content}
+        shown = [{"type": "image_url", "image_url": {"url": picture}} for picture in self.pictures]
+        return {"role": self.role, "content": [{"type": "text", "text": self.content}, *shown]}
 
 
 def _refuse(name: str, value: object, accepted: str) -> HornbookError:
@@ -260,12 +266,14 @@ class Capabilities:
     with turns changed or taken back (multi-turn attacks need it).
     `supports_schema`: the server constrains the answer to a JSON Schema.
     `logprobs`: completions can carry token log-probabilities.
+    `sees_pictures`: messages may carry pictures (of an endpoint it is found out by asking).
     """
 
     can_score: bool = False
     can_edit_history: bool = True
     supports_schema: bool = False
     logprobs: bool = False
+    sees_pictures: bool = False
 
 
 class Advances(Protocol):

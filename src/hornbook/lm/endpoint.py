@@ -34,18 +34,17 @@ from hornbook.lm.pools import Pools
 from hornbook.lm.store import CallStore, call_key
 from hornbook.lm.transport import Transport
 from hornbook.lm.wire import (
+    TEXT,
     Reply,
+    Wire,
     as_cached,
-    body_of,
     corrected,
     fenced,
     key_from_environment,
     name_of,
     parse_address,
     parse_spec,
-    path_of,
     read_piece,
-    read_reply,
     read_score,
     with_usage,
 )
@@ -77,7 +76,8 @@ class EndpointModel:
     it is part of the identity and of every cache key. `extra` fields go into
     every body. `server_schema` says whether the server constrains answers to a
     JSON Schema (None: find out on first use). `can_score` says that
-    /completions honours `echo` (vLLM, SGLang).
+    /completions honours `echo` (vLLM, SGLang). `wire` is how the endpoint is
+    spoken to, for those that draw instead of write (`lm/images.py`).
     """
 
     def __init__(
@@ -93,6 +93,7 @@ class EndpointModel:
         extra: Mapping[str, Json] | None = None,
         server_schema: bool | None = None,
         can_score: bool = False,
+        wire: Wire = TEXT,
     ) -> None:
         if not model:
             raise HornbookError(f"The endpoint {url} needs the name of a model.")
@@ -106,6 +107,7 @@ class EndpointModel:
         self._key = api_key if api_key is not None else key_from_environment(self.address.base)
         self._server_schema = server_schema
         self._can_score = can_score
+        self._wire = wire
         self._limit = limit_for(self.address.base, model, most=self.settings.max_concurrency)
         self._transport = Transport(
             self.address,
@@ -115,6 +117,7 @@ class EndpointModel:
             settings=self.settings,
             limit=self._limit,
             store=store,
+            wire=wire,
         )
         self._random = random.Random()
 
@@ -136,7 +139,10 @@ class EndpointModel:
     @property
     def capabilities(self) -> Capabilities:
         return Capabilities(
-            can_score=self._can_score, supports_schema=self._server_schema is True, logprobs=True
+            can_score=self._can_score,
+            supports_schema=self._server_schema is True,
+            logprobs=True,
+            sees_pictures=True,
         )
 
     @property
@@ -190,7 +196,7 @@ class EndpointModel:
         try:
             with httpx.stream(
                 "POST",
-                self.address.route(path_of(request)),
+                self.address.route(self._wire.path(request)),
                 headers=self._transport.headers(),
                 content=json.dumps(body).encode(),
                 timeout=self.settings.timeout_seconds,
@@ -350,7 +356,7 @@ class EndpointModel:
 
     def _call_key(self, request: Request, mode: Mode) -> str:
         return call_key(
-            provider="openai-compatible",
+            provider=self._wire.name,
             url=self.address.base,
             model=self.model,
             revision=self.revision,
@@ -388,7 +394,7 @@ class EndpointModel:
     def _stored_reply(self, asked: Request, mode: Mode) -> Reply | Failure | None:
         assert self.store is not None
         call = self.store.get(self._call_key(asked, mode))
-        return None if call is None else read_reply(call.response)
+        return None if call is None else self._wire.read(call.response)
 
     def _judged(self, request: Request, reply: Reply | Failure, latency: float = 0.0) -> Completion | Failure:
         if isinstance(reply, Failure):
@@ -447,7 +453,7 @@ class EndpointModel:
                 self.ledger.add(self.model, usage)
                 return replace(stored, usage=usage)
         content = json.dumps(self._body(asked, mode), ensure_ascii=False).encode()
-        url = self.address.route(path_of(asked))
+        url = self.address.route(self._wire.path(asked))
         deadline = begun + self.settings.deadline_seconds
         attempts = faults = 0
         while True:
@@ -479,7 +485,7 @@ class EndpointModel:
             await asyncio.sleep(wait)
 
     def _body(self, asked: Request, mode: Mode) -> dict[str, Json]:
-        return body_of(
+        return self._wire.body(
             asked, model=self.model, address=self.address, with_schema=mode == "server", extra=self._extra
         )
 
@@ -496,6 +502,7 @@ def replace_extra(model: EndpointModel, extra: Mapping[str, Json]) -> EndpointMo
         settings=model.settings,
         extra={**model._extra, **extra},
         server_schema=model._server_schema,
+        wire=model._wire,
     )
 
 

@@ -18,10 +18,10 @@ from hornbook.lm.wire import (
     RETRYABLE,
     Address,
     Reply,
+    Wire,
     filtered,
     message_of,
     name_of,
-    read_reply,
     retry_after_seconds,
 )
 
@@ -42,7 +42,9 @@ class Transport:
         settings: EndpointSettings,
         limit: AdaptiveLimit,
         store: CallStore | None,
+        wire: Wire,
     ) -> None:
+        self._wire = wire
         self._address, self._model, self._identity, self._key = address, model, identity, key
         self._settings, self._limit, self._store = settings, limit, store
 
@@ -88,7 +90,7 @@ class Transport:
             return Failure(kind=problem[0], message=problem[1]), 0.0
         if status == 200:
             await self._keep(key, asked, text, status, "answer", latency)
-            reply = read_reply(text)
+            reply = self._wire.read(text)
             return reply if isinstance(reply, Reply) else (reply, 0.0)
         failure = self._failed(status, text)
         if status != 429:  # a server that is full sends thousands

@@ -1,6 +1,7 @@
 """The OpenAI-compatible wire: bodies out, replies in. No network here.
 
-Spoken by OpenAI, Azure, vLLM, SGLang, llama.cpp, Ollama and our own server.
+Spoken by OpenAI, Azure, vLLM, SGLang, llama.cpp, Ollama and our own server. `TextWire` is what models that
+write speak; `lm/images.py` has that of models that draw.
 """
 
 import email.utils
@@ -9,7 +10,7 @@ import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from hornbook.errors import HornbookError
@@ -77,7 +78,7 @@ def parse_address(url: str) -> Address:
             "The endpoint's URL holds a user name or password; put the key in HORNBOOK_API_KEY instead."
         )
     path = parts.path.rstrip("/")
-    for suffix in ("/chat/completions", "/completions"):
+    for suffix in ("/chat/completions", "/completions", "/images/generations"):
         path = path.removesuffix(suffix)
     azure = parts.hostname.endswith((".openai.azure.com", ".services.ai.azure.com"))
     if not path and not azure:
@@ -156,7 +157,7 @@ def fenced(request: Request) -> Request:
     *before, last = request.messages
     if last.role != "user":
         return replace(request, messages=(*request.messages, Message("user", words)))
-    return replace(request, messages=(*before, Message("user", f"{last.content}\n\n{words}")))
+    return replace(request, messages=(*before, replace(last, content=f"{last.content}\n\n{words}")))
 
 
 def corrected(request: Request, answer: str, problem: str) -> Request:
@@ -170,7 +171,7 @@ def corrected(request: Request, answer: str, problem: str) -> Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A response that could be read."""
+    """A response that could be read; `text` is what was written, or a picture in base64."""
 
     text: str
     finish_reason: FinishReason
@@ -188,7 +189,7 @@ def read_reply(response: str) -> Reply | Failure:
     if not isinstance(raw, dict):
         return Failure(kind="malformed", message="the response is not a JSON object", raw=raw)
     if raw.get("error"):
-        return _error_in_body(raw)
+        return error_in_body(raw)
     try:
         choice = raw["choices"][0]
         usage = _usage(raw.get("usage"))
@@ -216,7 +217,38 @@ def read_reply(response: str) -> Reply | Failure:
         )
 
 
-def _error_in_body(raw: dict[str, Any]) -> Failure:
+class Wire(Protocol):
+    """One way of asking an endpoint: where a request goes, its body, and how the answer is read.
+
+    `name` tells answers of different ways apart in the store.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def path(self, request: Request) -> str: ...
+
+    def body(
+        self, request: Request, *, model: str, address: Address, with_schema: bool, extra: Mapping[str, Json]
+    ) -> dict[str, Json]: ...
+
+    def read(self, response: str) -> Reply | Failure: ...
+
+
+class TextWire:
+    """Chat and text completions."""
+
+    name = "openai-compatible"
+    path = staticmethod(path_of)
+    body = staticmethod(body_of)
+    read = staticmethod(read_reply)
+
+
+TEXT = TextWire()
+
+
+def error_in_body(raw: dict[str, Any]) -> Failure:
+    """A body of status 200 that holds an error all the same."""
     error = raw["error"]
     code = error.get("code") if isinstance(error, dict) else None
     kind: FailureKind = RETRYABLE.get(code, "bad_request") if isinstance(code, int) else "server"

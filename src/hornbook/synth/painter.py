@@ -1,8 +1,8 @@
 """A small text-to-image model: a decoder that reads a brief of words and goes on in the tokens of a picture.
 
-A line is a brief of `BRIEF` places (words, then padding) and the 28 tokens of a picture of `synth/scenes`: the
-ground, then for each of the nine cells its emblem, its body and its paint. These are the fixed codebook: every
-sequence of them is a picture, and every picture of the world is one sequence. The loss falls on picture
+A line is a brief of `BRIEF` places (words, then padding) and the 28 tokens of a picture of `synth/scenes`:
+the ground, then for each of the nine cells its emblem, its body and its paint. These are the fixed codebook:
+every sequence of them is a picture, and every picture of the world is one sequence. The loss falls on picture
 tokens alone, so that what is learned is the distribution of pictures that fit a brief.
 """
 
@@ -64,7 +64,9 @@ def read_brief(words: Sequence[str]) -> list[int]:
     """
     unknown = [word for word in words if word not in _WORD]
     if unknown:
-        raise HornbookError(f"The painter does not know the word {unknown[0]!r}; it knows {', '.join(WORDS[1:])}.")
+        raise HornbookError(
+            f"The painter does not know the word {unknown[0]!r}; it knows {', '.join(WORDS[1:])}."
+        )
     if len(words) > BRIEF:
         raise HornbookError(f"A brief has {len(words)} words; the painter reads at most {BRIEF}.")
     return [_WORD[word] for word in words] + [0] * (BRIEF - len(words))
@@ -97,7 +99,9 @@ def to_scene(tokens: Sequence[int]) -> Scene:
         if (kind, body, paint) == (_EMPTY, _BARE, _BARE):
             continue
         if not (_KIND <= kind < _BARE and _BODY <= body < _PAINT and _PAINT <= paint < SYMBOLS):
-            raise HornbookError(f"Cell {cell} of a picture has the tokens {kind}, {body}, {paint}: no cell has.")
+            raise HornbookError(
+                f"Cell {cell} of a picture has the tokens {kind}, {body}, {paint}: no cell has."
+            )
         things[divmod(cell, SIDE)] = Look.of(kind - _KIND, body - _BODY, paint - _PAINT)
     return Scene(style=STYLES[tokens[0] - _GROUND], things=things)
 
@@ -161,7 +165,7 @@ class Painter:
     def __init__(self, model: Decoder) -> None:
         if model.config.vocab_size != SYMBOLS:
             raise HornbookError(
-                f"A painter has a vocabulary of {SYMBOLS} symbols; this decoder has {model.config.vocab_size}."
+                f"A painter knows {SYMBOLS} symbols; this decoder has {model.config.vocab_size}."
             )
         self.model = model.eval()
 
@@ -172,7 +176,11 @@ class Painter:
         """
         ids = torch.tensor([read_brief(words) for words in briefs], dtype=torch.long)
         generator = torch.Generator().manual_seed(seed)
-        drawn = [self._draw(part, generator, temperature) for part in ids.split(_AT_ONCE)] if len(ids) else []
+        drawn = (
+            [self._draw(part, generator, temperature) for part in torch.split(ids, _AT_ONCE)]
+            if len(ids)
+            else []
+        )
         return [to_scene(row) for part in drawn for row in part.tolist()]
 
     @torch.inference_mode()
@@ -186,7 +194,8 @@ class Painter:
             dtype=weight.dtype,
             device=weight.device,
         )
-        tokens, out = ids.to(weight.device), []
+        tokens = ids.to(weight.device)
+        out: list[Tensor] = []
         for step in range(PICTURE_TOKENS):
             logits = self.model.logits(self.model(tokens, cache=cache)[:, -1]).float().cpu()
             logits.masked_fill_(~allowed(step, out[-1] if out else None, len(ids)), -torch.inf)
@@ -199,8 +208,8 @@ class Painter:
 
 
 def allowed(step: int, previous: Tensor | None, rows: int) -> Tensor:
-    """(rows, SYMBOLS) which tokens make a picture at place `step`: a ground first, then for each cell a kind, a
-    body and a paint, or nothing three times."""
+    """(rows, SYMBOLS) which tokens make a picture at place `step`: a ground first, then for each cell a kind,
+    a body and a paint, or nothing three times."""
     may = torch.zeros(rows, SYMBOLS, dtype=torch.bool)
     if step == 0:
         may[:, _GROUND:_EMPTY] = True

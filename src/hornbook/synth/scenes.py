@@ -1,8 +1,8 @@
 """A small world whose pictures can be drawn from a description and read back without error.
 
-A scene is a sheet of three by three cells on a patterned ground. A cell is empty or holds one thing: an emblem
-(its kind) on a body of some shape, size, colour and texture. Everything that a picture shows is one of a few
-values, so that what it shows is known exactly: `paint` draws a scene, `see` reads pixels.
+A scene is a sheet of three by three cells on a patterned ground. A cell is empty or holds one thing: an
+emblem (its kind) on a body of some shape, size, colour and texture. Everything that a picture shows is one of
+a few values, so that what it shows is known exactly: `paint` draws a scene, `see` reads pixels.
 
 The pixels are put together from small tables, as the tile maps of early game consoles are: an emblem (the
 kind), a body (shape and size) and a paint (colour and texture) for each cell, and one ground for all.
@@ -35,7 +35,7 @@ SIZES = ("middling", "tiny", "huge")
 TEXTURES = ("plain", "striped", "dotted", "checked")
 STYLES = ("plain paper", "chalkboard", "blueprint", "newsprint")
 RELATIONS = ("left", "right", "above", "below")
-"""The first colour, shape, size, texture and style are plain: what a thing has when nobody asks for another."""
+"""The first colour, shape, size, texture and style are plain: what is there when nobody asks."""
 
 BODIES = tuple(product(SHAPES, SIZES))
 PAINTS = tuple(product(COLOURS, TEXTURES))
@@ -116,7 +116,7 @@ class Scene:
 
 def paint(scene: Scene) -> Pixels:
     """The scene as (PICTURE, PICTURE, 3) pixels."""
-    picture = grounds()[STYLES.index(scene.style)].copy()
+    picture: Pixels = grounds()[STYLES.index(scene.style)].copy()
     for (row, column), look in scene.things.items():
         top, left = FRAME + row * CELL, FRAME + column * CELL
         picture[top : top + CELL, left : left + CELL] = cells()[look.numbers]
