@@ -11,9 +11,10 @@ from hornbook.errors import HornbookError
 from hornbook.lab.run import Run
 from hornbook.lm.base import Capabilities, Completion, Failure
 from hornbook.synth import checks, steps
+from hornbook.synth.scripts import perform
 from hornbook.synth.stories import write_story
 from hornbook.synth.taught import examples_problem, question_assignments, story_assignments
-from hornbook.synth.teacher import open_teacher, write_taught
+from hornbook.synth.teacher import open_teacher
 
 
 @pytest.fixture
@@ -159,7 +160,7 @@ def test_prompts_carry_the_plan_and_differ() -> None:
     prompts = [item.prompt for item in story_assignments(1, 50)]
     assert len(set(prompts)) == 50
     assert all(len(re.findall(r'"(\w+)"', prompt)) >= 3 for prompt in prompts)
-    outcome = list(write_taught(Scripted(lambda request: "Nothing to ask."), question_assignments(1, 2)))
+    outcome = list(perform(Scripted(lambda request: "Nothing to ask."), question_assignments(1, 2)))
     assert [item.problem for item in outcome] == ["There is no question mark; end with one question."] * 2
 
 

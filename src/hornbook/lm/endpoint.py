@@ -28,7 +28,7 @@ from hornbook.lm.base import (
 )
 from hornbook.lm.concurrency import limit_for, run_blocking
 from hornbook.lm.endpoint_settings import EndpointSettings
-from hornbook.lm.ledger import Ledger
+from hornbook.lm.ledger import Ledger, current_ledger
 from hornbook.lm.parse import answer_in_schema
 from hornbook.lm.pools import Pools
 from hornbook.lm.store import CallStore, call_key
@@ -101,7 +101,7 @@ class EndpointModel:
         self.model = model
         self.revision = revision
         self.store = store
-        self.ledger = ledger if ledger is not None else Ledger()
+        self.ledger = ledger if ledger is not None else current_ledger()
         self.settings = settings or EndpointSettings()
         self._extra = dict(extra or {})
         self._key = api_key if api_key is not None else key_from_environment(self.address.base)
@@ -247,7 +247,7 @@ class EndpointModel:
             if stored is None:
                 todo.append((key, request))
             else:
-                self.ledger.add(self.model, stored.usage)
+                self._count(stored)
                 settle(key, stored)
         if todo:
             secure = self.address.base.startswith("https:")
@@ -337,7 +337,7 @@ class EndpointModel:
             if stored is None:
                 todo.append((key, request))
             else:
-                self.ledger.add(self.model, stored.usage)
+                self._count(stored)
                 settle(key, stored)
 
     # ------------------------------------------------------------ one row
@@ -394,7 +394,10 @@ class EndpointModel:
     def _stored_reply(self, asked: Request, mode: Mode) -> Reply | Failure | None:
         assert self.store is not None
         call = self.store.get(self._call_key(asked, mode))
-        return None if call is None else self._wire.read(call.response)
+        if call is None:
+            return None
+        reply = self._wire.read(call.response)
+        return replace(reply, latency_seconds=call.latency_seconds) if isinstance(reply, Reply) else reply
 
     def _judged(self, request: Request, reply: Reply | Failure, latency: float = 0.0) -> Completion | Failure:
         if isinstance(reply, Failure):
@@ -406,8 +409,13 @@ class EndpointModel:
             usage=reply.usage,
             raw=reply.raw,
             logprobs=reply.logprobs,
-            latency_seconds=latency,
+            latency_seconds=latency or reply.latency_seconds,
         )
+
+    def _count(self, stored: Completion | Failure) -> None:
+        """An answer from the store, in the ledger."""
+        seconds = stored.latency_seconds if isinstance(stored, Completion) else 0.0
+        self.ledger.add(self.model, stored.usage, seconds=seconds)
 
     async def _answer(self, job: _Job, request: Request) -> Completion | Failure:
         """One row: the call, the fallback for servers without schemas, the one correction."""
@@ -418,7 +426,7 @@ class EndpointModel:
             # answer and its correction goes on with the correction.
             stored = self._from_store(request)
             if stored is not None:
-                self.ledger.add(self.model, stored.usage)
+                self._count(stored)
                 return stored
             reuse = self._stored_row(request, self._mode(request)) is None
         mode = self._mode(request)
@@ -450,7 +458,7 @@ class EndpointModel:
             stored = self._stored_reply(asked, mode)
             if isinstance(stored, Reply):
                 usage = replace(stored.usage, cached=True)
-                self.ledger.add(self.model, usage)
+                self.ledger.add(self.model, usage, seconds=stored.latency_seconds)
                 return replace(stored, usage=usage)
         content = json.dumps(self._body(asked, mode), ensure_ascii=False).encode()
         url = self.address.route(self._wire.path(asked))
@@ -461,7 +469,7 @@ class EndpointModel:
             outcome = await self._transport.attempt(job.pools, url, content, key, asked, deadline)
             if isinstance(outcome, Reply):
                 job.answered = True
-                self.ledger.add(self.model, outcome.usage)
+                self.ledger.add(self.model, outcome.usage, seconds=outcome.latency_seconds)
                 return outcome
             failure, wait = outcome
             if failure.usage.total_tokens or failure.kind == "refusal":

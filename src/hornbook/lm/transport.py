@@ -5,7 +5,7 @@ When to try again is `endpoint.py`'s decision.
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hornbook.errors import HornbookError
 from hornbook.lm.base import Failure, FailureKind, Request
@@ -91,7 +91,7 @@ class Transport:
         if status == 200:
             await self._keep(key, asked, text, status, "answer", latency)
             reply = self._wire.read(text)
-            return reply if isinstance(reply, Reply) else (reply, 0.0)
+            return replace(reply, latency_seconds=latency) if isinstance(reply, Reply) else (reply, 0.0)
         failure = self._failed(status, text)
         if status != 429:  # a server that is full sends thousands
             await self._keep(key, asked, text, status, failure.kind, latency)

@@ -178,6 +178,7 @@ class Reply:
     usage: Usage
     logprobs: tuple[TokenLogprob, ...] | None
     raw: Json
+    latency_seconds: float = 0.0
 
 
 def read_reply(response: str) -> Reply | Failure:

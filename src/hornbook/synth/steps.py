@@ -5,15 +5,12 @@ plan, also under a second number assignment. With a real teacher the texts pass 
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
-from hornbook.data.corpus import Corpus, CorpusWriter
-from hornbook.errors import HornbookError
-from hornbook.lab.step import Estimate, StepContext, step
+from hornbook.data.corpus import Corpus
+from hornbook.lab.step import StepContext, step
 from hornbook.lm.base import LanguageModel
 from hornbook.sandbox import Job, run_many
 from hornbook.synth import (
@@ -27,29 +24,19 @@ from hornbook.synth import (
     textbooks,
     word_problems,
 )
-from hornbook.synth.coverage import growth, write_steered
-from hornbook.synth.diversity import diversity, words
-from hornbook.synth.teacher import Assignment, Teacher, is_small_embedded, open_teacher, write_taught
-
-CHUNK = 1000
-DIVERSITY_SAMPLE = 4000
-GROWTH_SAMPLE = 1600
-"""Texts whose coverage is followed as they grow in number."""
-Row = dict[str, Any]
-Fault = Callable[[list[Row]], list[str]]
-"""For a chunk of rows, one reason each why it is removed; empty: it is kept."""
-
-
-def _estimate(rows_a_second: float, bytes_a_row: int) -> Callable[..., Estimate]:
-    def estimate(**inputs: Any) -> Estimate:
-        rows = int(inputs["rows"])
-        return Estimate(seconds=2 + rows / rows_a_second, memory_bytes=3e8, disk_bytes=rows * bytes_a_row)
-
-    return estimate
-
-
-def _no_fault(rows: list[Row]) -> list[str]:
-    return [""] * len(rows)
+from hornbook.synth.scripts import Row
+from hornbook.synth.writing import (
+    STEERED_WIDTH,
+    Fault,
+    check_rows,
+    estimate_rows,
+    no_fault,
+    not_by_the_small_one,
+    not_steered,
+    open_for,
+    teach,
+    write_corpus,
+)
 
 
 def _programs_hold(rows: list[Row]) -> list[str]:
@@ -112,144 +99,7 @@ def _exercises_hold(rows: list[Row]) -> list[str]:
     return reasons
 
 
-def _text(row: Row) -> str:
-    if "text" in row:
-        return str(row["text"])
-    if "chosen" in row:
-        return f"{row['messages'][-1]['content']}\n{row['chosen']}"
-    return "\n".join(message["content"] for message in row["messages"])
-
-
-def _write(
-    ctx: StepContext,
-    rows: Iterable[Row],
-    *,
-    total: int,
-    schema: str,
-    lineage: Mapping[str, Any],
-    fault: Fault = _no_fault,
-    drop_repeats: bool = True,
-    removed: list[Row] | None = None,
-) -> dict[str, Any]:
-    """Check rows chunk by chunk, write the corpus, and keep what was removed with its reason."""
-    if total < 1:
-        raise HornbookError(f"rows is {total}; a corpus has at least 1 row.")
-    progress = ctx.progress(total, "rows")
-    reasons: dict[str, int] = {}
-    removed = [] if removed is None else removed
-    for row in removed:
-        reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
-    seen: set[str] = set()
-    sample: list[str] = []
-    count = words_kept = checked = passed = 0
-    source = iter(rows)
-    with CorpusWriter(ctx.folder, schema, lineage=dict(lineage)) as writer:
-        while chunk := list(islice(source, CHUNK)):
-            keep = []
-            for row, reason in zip(chunk, fault(chunk)):
-                checked += 1
-                passed += not reason
-                text = _text(row)
-                if not reason and drop_repeats:
-                    reason = "exact repeat" if text in seen else ""
-                    seen.add(text)
-                if reason:
-                    reasons[reason] = reasons.get(reason, 0) + 1
-                    removed.append({"reason": reason, **row})
-                    continue
-                keep.append(row)
-                words_kept += len(words(text))
-                if len(sample) < DIVERSITY_SAMPLE:
-                    sample.append(text)
-            writer.write_rows(keep)
-            count += len(keep)
-            progress.advance(len(chunk))
-        if not count:
-            raise HornbookError(
-                f"none of {checked + len(removed)} rows passed the checks "
-                f"({', '.join(f'{reason}: {n}' for reason, n in reasons.items())}). "
-                f"Look at what the teacher, {lineage.get('teacher', 'simulated')}, answers, or name another."
-            )
-    if removed:
-        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in removed)
-        Path(ctx.folder, "removed.jsonl").write_text(lines, encoding="utf-8")
-    facts: dict[str, Any] = {
-        "rows": count,
-        "asked": total,
-        "words": words_kept,
-        "removed": reasons,
-        "pass_rate": passed / checked if checked else None,
-        **lineage,
-    }
-    if len(sample) > 1:
-        facts["diversity"] = diversity(sample)
-        facts["growth"] = growth(sample[:GROWTH_SAMPLE])
-    return facts
-
-
-STEERED_WIDTH = 4
-"""Plans drawn for each call of a steered session: a plan costs no call."""
-
-
-def _taught(
-    ctx: StepContext, teacher: LanguageModel, assignments: list[Assignment], calls: int | None = None
-) -> tuple[list[Row], list[Row], dict[str, Any]]:
-    """Rows, removed rows with reasons, and counts of a real teacher's work.
-
-    calls: fewer than there are assignments: they are spent where what is written so far is thin.
-    """
-    calls = len(assignments) if calls is None else calls
-    progress = ctx.progress(calls, "texts", teacher.identity)
-    rows: list[Row] = []
-    removed: list[Row] = []
-    corrected = 0
-
-    def write(numbers: Sequence[int]) -> list[str]:
-        nonlocal corrected
-        texts = []
-        for written in write_taught(teacher, [assignments[n] for n in numbers], progress=progress):
-            texts.append("" if written.row is None else _text(written.row))
-            if written.row is not None:
-                rows.append(written.row)
-                corrected += written.corrected
-            else:
-                removed.append({"reason": written.problem, "id": written.assignment.id, "text": written.text})
-        return texts
-
-    if calls < len(assignments):
-        write_steered([item.facets for item in assignments], calls, write)
-    else:
-        write(range(len(assignments)))
-    return rows, removed, {"teacher": teacher.identity, "corrected": corrected}
-
-
-def _open(ctx: StepContext, teacher: str | LanguageModel) -> Teacher:
-    """The teacher, its calls kept in one store beside the steps: no other row count or seed pays twice."""
-    return open_teacher(teacher, calls=ctx.folder.parent.parent / "calls.sqlite")
-
-
-def _not_by_the_small_one(teacher: LanguageModel, what: str) -> None:
-    if is_small_embedded(teacher):
-        raise HornbookError(
-            f"SmolLM2-135M does not write {what}: it was measured at or below chance there. "
-            f'Use --teacher simulated or an endpoint such as "http://localhost:11434/v1#model".'
-        )
-
-
-def _not_steered(steered: bool) -> None:
-    if steered:
-        raise HornbookError(
-            "steered=True chooses what a teacher is called for next; the simulated teacher is not called and "
-            "draws its plans evenly. Name a teacher, or leave steered out."
-        )
-
-
-def _check_rows(rows: int) -> None:
-    if rows < 1:
-        raise HornbookError(f"rows is {rows}; a corpus has at least 1 row.")
-
-
-@step(version=stories.VERSION, makes="corpus", estimate=_estimate(3000, 500))
+@step(version=stories.VERSION, makes="corpus", estimate=estimate_rows(3000, 500))
 def write_stories(
     ctx: StepContext,
     *,
@@ -264,14 +114,14 @@ def write_stories(
     steered: spend a real teacher's calls where what it wrote so far is thin (see `coverage`); the same
     argument of the other writers does the same.
     """
-    _check_rows(rows)
-    model = _open(ctx, teacher)
+    check_rows(rows)
+    model = open_for(ctx, teacher)
     if isinstance(model, str):
-        _not_steered(steered)
+        not_steered(steered)
         lineage = {"writer": stories.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
         made: Iterator[Row] = stories.story_rows(seed, rows, held_out=held_out)
-        return _write(ctx, made, total=rows, schema="documents", lineage=lineage)
-    kept, removed, counts = _taught(
+        return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
+    kept, removed, counts = teach(
         ctx,
         model,
         taught.story_assignments(seed, STEERED_WIDTH * rows if steered else rows, held_out=held_out),
@@ -284,10 +134,10 @@ def write_stories(
         "steered": steered,
         **counts,
     }
-    return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
 
 
-@step(version=word_problems.VERSION, makes="corpus", estimate=_estimate(1200, 700))
+@step(version=word_problems.VERSION, makes="corpus", estimate=estimate_rows(1200, 700))
 def write_word_problems(
     ctx: StepContext,
     *,
@@ -313,10 +163,10 @@ def write_word_problems(
 
     Facts of an erring teacher: `teacher_right`, the share of kept programs that are right.
     """
-    _check_rows(rows)
-    model = _open(ctx, teacher)
+    check_rows(rows)
+    model = open_for(ctx, teacher)
     if isinstance(model, str):
-        _not_steered(steered)
+        not_steered(steered)
         noise = word_problems.Teacher(
             wrong_share=wrong_share, broken_share=broken_share, wrong_each=wrong_each
         )
@@ -337,17 +187,17 @@ def write_word_problems(
         elif solutions > 1:
             fault = _solutions_agree
         else:
-            fault = _programs_run if executed else _no_fault
-        facts = _write(ctx, made, total=rows, schema="documents", lineage=lineage, fault=fault)
+            fault = _programs_run if executed else no_fault
+        facts = write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage, fault=fault)
         if noise.errs():
             flaws = [json.loads(row["meta"])["flaw"] for row in Corpus.open(ctx.folder).iter_rows(["meta"])]
             facts["teacher_right"] = flaws.count("") / len(flaws)
         return facts
-    _not_by_the_small_one(model, "word problems")
-    questions, removed, first = _taught(
+    not_by_the_small_one(model, "word problems")
+    questions, removed, first = teach(
         ctx, model, taught.question_assignments(seed, STEERED_WIDTH * rows if steered else rows), rows
     )
-    kept, more, second = _taught(ctx, model, taught.solution_assignments(questions, seed))
+    kept, more, second = teach(ctx, model, taught.solution_assignments(questions, seed))
     lineage = {
         "writer": prompts.VERSION,
         "seed": seed,
@@ -356,10 +206,10 @@ def write_word_problems(
         "held_out": held_out,
         "steered": steered,
     }
-    return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed + more)
+    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed + more)
 
 
-@step(version=textbooks.VERSION, makes="corpus", estimate=_estimate(5000, 500))
+@step(version=textbooks.VERSION, makes="corpus", estimate=estimate_rows(5000, 500))
 def write_textbooks(
     ctx: StepContext,
     *,
@@ -370,15 +220,15 @@ def write_textbooks(
     steered: bool = False,
 ) -> Mapping[str, Any]:
     """Textbook passages (phi-1); every printed output was computed by running the code shown."""
-    _check_rows(rows)
-    model = _open(ctx, teacher)
+    check_rows(rows)
+    model = open_for(ctx, teacher)
     if isinstance(model, str):
-        _not_steered(steered)
+        not_steered(steered)
         lineage = {"writer": textbooks.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
         made: Iterator[Row] = textbooks.textbook_rows(seed, rows, held_out=held_out)
-        return _write(ctx, made, total=rows, schema="documents", lineage=lineage)
-    _not_by_the_small_one(model, "textbooks")
-    kept, removed, counts = _taught(
+        return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
+    not_by_the_small_one(model, "textbooks")
+    kept, removed, counts = teach(
         ctx, model, taught.textbook_assignments(seed, STEERED_WIDTH * rows if steered else rows), rows
     )
     lineage = {
@@ -388,10 +238,10 @@ def write_textbooks(
         "steered": steered,
         **counts,
     }
-    return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
 
 
-@step(version=exercises.VERSION, makes="corpus", estimate=_estimate(900, 600))
+@step(version=exercises.VERSION, makes="corpus", estimate=estimate_rows(900, 600))
 def write_exercises(
     ctx: StepContext,
     *,
@@ -406,10 +256,10 @@ def write_exercises(
 
     constrained: False leaves the names to the (simulated) teacher, who repeats himself.
     """
-    _check_rows(rows)
-    model = _open(ctx, teacher)
+    check_rows(rows)
+    model = open_for(ctx, teacher)
     if isinstance(model, str):
-        _not_steered(steered)
+        not_steered(steered)
         lineage = {
             "writer": exercises.VERSION,
             "seed": seed,
@@ -418,9 +268,9 @@ def write_exercises(
             "constrained": constrained,
         }
         made: Iterator[Row] = exercises.exercise_rows(seed, rows, held_out=held_out, constrained=constrained)
-        return _write(ctx, made, total=rows, schema="documents", lineage=lineage, fault=_exercises_hold)
-    _not_by_the_small_one(model, "exercises")
-    kept, removed, counts = _taught(
+        return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage, fault=_exercises_hold)
+    not_by_the_small_one(model, "exercises")
+    kept, removed, counts = teach(
         ctx, model, taught.exercise_assignments(seed, STEERED_WIDTH * rows if steered else rows), rows
     )
     lineage = {
@@ -430,27 +280,29 @@ def write_exercises(
         "steered": steered,
         **counts,
     }
-    return _write(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
 
 
-@step(version=python_pool.VERSION, makes="corpus", estimate=_estimate(8000, 300))
+@step(version=python_pool.VERSION, makes="corpus", estimate=estimate_rows(8000, 300))
 def write_python_pool(ctx: StepContext, *, rows: int, seed: int = 0) -> Mapping[str, Any]:
     """Python as the web has it: a fifth is instructive, and `meta.educational` says which (phi-1, 2.1)."""
-    _check_rows(rows)
+    check_rows(rows)
     lineage = {"writer": python_pool.VERSION, "seed": seed, "teacher": "simulated"}
     made = python_pool.pool_rows(seed, rows)
-    return _write(ctx, made, total=rows, schema="documents", lineage=lineage, drop_repeats=False)
+    return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage, drop_repeats=False)
 
 
-@step(version=python_pool.VERSION, makes="corpus", estimate=_estimate(5000, 600))
+@step(version=python_pool.VERSION, makes="corpus", estimate=estimate_rows(5000, 600))
 def write_lessons(ctx: StepContext, *, rows: int, seed: int = 0) -> Mapping[str, Any]:
     """Lessons on functions: an explanation for an audience, worked code, a traced example (phi-1, 2.2)."""
-    _check_rows(rows)
+    check_rows(rows)
     lineage = {"writer": python_pool.VERSION, "seed": seed, "teacher": "simulated"}
-    return _write(ctx, python_pool.lesson_rows(seed, rows), total=rows, schema="documents", lineage=lineage)
+    return write_corpus(
+        ctx, python_pool.lesson_rows(seed, rows), total=rows, schema="documents", lineage=lineage
+    )
 
 
-@step(version=dialogue.VERSION, makes="corpus", estimate=_estimate(4000, 700))
+@step(version=dialogue.VERSION, makes="corpus", estimate=estimate_rows(4000, 700))
 def write_dialogue(
     ctx: StepContext,
     *,
@@ -466,8 +318,8 @@ def write_dialogue(
     `shares` (see `dialogue.SHARES`) weighs the kinds. A real teacher writes `taught_share` of the rows as
     small talk; what must be true or keep the policy stays with the simulated one.
     """
-    _check_rows(rows)
-    model = _open(ctx, teacher)
+    check_rows(rows)
+    model = open_for(ctx, teacher)
     weights = dict(shares) if shares is not None else dict(dialogue.SHARES)
     lineage: dict[str, Any] = {
         "writer": dialogue.VERSION,
@@ -478,12 +330,14 @@ def write_dialogue(
     }
     if isinstance(model, str):
         made: Iterable[Row] = dialogue.dialogue_rows(seed, rows, held_out=held_out, shares=weights)
-        return _write(ctx, made, total=rows, schema="conversations", lineage=lineage, drop_repeats=False)
+        return write_corpus(
+            ctx, made, total=rows, schema="conversations", lineage=lineage, drop_repeats=False
+        )
     talks = max(1, round(rows * taught_share))
-    kept, removed, counts = _taught(ctx, model, taught.smalltalk_assignments(seed, talks))
+    kept, removed, counts = teach(ctx, model, taught.smalltalk_assignments(seed, talks))
     rest = dialogue.dialogue_rows(seed, rows - len(kept), held_out=held_out, shares=weights)
     lineage |= counts
-    return _write(
+    return write_corpus(
         ctx,
         [*kept, *rest],
         total=rows,
@@ -494,13 +348,13 @@ def write_dialogue(
     )
 
 
-@step(version=preferences.VERSION, makes="corpus", estimate=_estimate(4000, 600))
+@step(version=preferences.VERSION, makes="corpus", estimate=estimate_rows(4000, 600))
 def write_preferences(
     ctx: StepContext, *, rows: int, seed: int = 0, shares: Mapping[str, float] | None = None
 ) -> Mapping[str, Any]:
     """Preference pairs whose preference is verified (see `preferences`)."""
-    _check_rows(rows)
+    check_rows(rows)
     weights = dict(shares) if shares is not None else dict(preferences.SHARES)
     lineage = {"writer": preferences.VERSION, "seed": seed, "teacher": "simulated", "shares": weights}
     made: Iterator[Row] = preferences.preference_rows(seed, rows, shares=weights)
-    return _write(ctx, made, total=rows, schema="preferences", lineage=lineage)
+    return write_corpus(ctx, made, total=rows, schema="preferences", lineage=lineage)

@@ -17,9 +17,9 @@ from hornbook.synth.concepts_science import CONCEPTS
 from hornbook.synth.lexicon import BOYS, GIRLS, PLACES, THINGS
 from hornbook.synth.phrase import pick, with_article
 from hornbook.synth.primitives import compositions
+from hornbook.synth.scripts import Assignment
 from hornbook.synth.smalltalk import SMALLTALK
 from hornbook.synth.stories import meta, rng_for
-from hornbook.synth.teacher import Assignment
 from hornbook.synth.word_problems import write_problem
 from hornbook.synth.world import plan_story
 

@@ -1,0 +1,214 @@
+"""What every writing step shares: the teacher opened, its work checked, kept and counted, the corpus
+written."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from hornbook.data.corpus import CorpusWriter
+from hornbook.errors import HornbookError
+from hornbook.lab.step import Estimate, StepContext
+from hornbook.lm.base import LanguageModel
+from hornbook.lm.ledger import Ledger
+from hornbook.synth.coverage import growth, write_steered
+from hornbook.synth.diversity import diversity, words
+from hornbook.synth.scripts import Row, Task, perform
+from hornbook.synth.teacher import Teacher, is_small_embedded, open_teacher
+
+CHUNK = 1000
+DIVERSITY_SAMPLE = 4000
+GROWTH_SAMPLE = 1600
+"""Texts whose coverage is followed as they grow in number."""
+Fault = Callable[[list[Row]], list[str]]
+"""For a chunk of rows, one reason each why it is removed; empty: it is kept."""
+PREVIEW = 10
+"""Rows written before a larger job, to show what they are like and what all will cost."""
+STEERED_WIDTH = 4
+"""Plans drawn for each call of a steered session: a plan costs no call."""
+
+
+def estimate_rows(rows_a_second: float, bytes_a_row: int) -> Callable[..., Estimate]:
+    """The estimate of a step that writes `rows` of its inputs with the simulated teacher."""
+
+    def estimate(**inputs: Any) -> Estimate:
+        rows = int(inputs["rows"])
+        return Estimate(seconds=2 + rows / rows_a_second, memory_bytes=3e8, disk_bytes=rows * bytes_a_row)
+
+    return estimate
+
+
+def no_fault(rows: list[Row]) -> list[str]:
+    """Every row is kept."""
+    return [""] * len(rows)
+
+
+def text_of(row: Row) -> str:
+    """Everything a row says, whatever its schema."""
+    if "text" in row:
+        return str(row["text"])
+    if "chosen" in row:
+        return f"{row['messages'][-1]['content']}\n{row['chosen']}"
+    return "\n".join(message["content"] for message in row["messages"])
+
+
+def write_corpus(
+    ctx: StepContext,
+    rows: Iterable[Row],
+    *,
+    total: int,
+    schema: str,
+    lineage: Mapping[str, Any],
+    fault: Fault = no_fault,
+    drop_repeats: bool = True,
+    removed: list[Row] | None = None,
+) -> dict[str, Any]:
+    """Checks rows chunk by chunk, writes the corpus, and keeps what was removed with its reason.
+
+    Args:
+        fault: for each row of a chunk why it goes, or nothing.
+        removed: rows that went before, with their `reason`.
+
+    Raises:
+        HornbookError: no row was kept; the reasons are counted.
+    """
+    if total < 1:
+        raise HornbookError(f"rows is {total}; a corpus has at least 1 row.")
+    progress = ctx.progress(total, "rows")
+    reasons: dict[str, int] = {}
+    removed = [] if removed is None else removed
+    for row in removed:
+        reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
+    seen: set[str] = set()
+    sample: list[str] = []
+    count = words_kept = checked = passed = 0
+    source = iter(rows)
+    with CorpusWriter(ctx.folder, schema, lineage=dict(lineage)) as writer:
+        while chunk := list(islice(source, CHUNK)):
+            keep = []
+            for row, reason in zip(chunk, fault(chunk)):
+                checked += 1
+                passed += not reason
+                text = text_of(row)
+                if not reason and drop_repeats:
+                    reason = "exact repeat" if text in seen else ""
+                    seen.add(text)
+                if reason:
+                    reasons[reason] = reasons.get(reason, 0) + 1
+                    removed.append({"reason": reason, **row})
+                    continue
+                keep.append(row)
+                words_kept += len(words(text))
+                if len(sample) < DIVERSITY_SAMPLE:
+                    sample.append(text)
+            writer.write_rows(keep)
+            count += len(keep)
+            progress.advance(len(chunk))
+        if not count:
+            raise HornbookError(
+                f"none of {checked + len(removed)} rows passed the checks "
+                f"({', '.join(f'{reason}: {n}' for reason, n in reasons.items())}). "
+                f"Look at what the teacher, {lineage.get('teacher', 'simulated')}, answers, or name another."
+            )
+    if removed:
+        lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in removed)
+        Path(ctx.folder, "removed.jsonl").write_text(lines, encoding="utf-8")
+    facts: dict[str, Any] = {
+        "rows": count,
+        "asked": total,
+        "words": words_kept,
+        "removed": reasons,
+        "pass_rate": passed / checked if checked else None,
+        **lineage,
+    }
+    if len(sample) > 1:
+        facts["diversity"] = diversity(sample)
+        facts["growth"] = growth(sample[:GROWTH_SAMPLE])
+    return facts
+
+
+def teach(
+    ctx: StepContext, teacher: LanguageModel, tasks: Sequence[Task], calls: int | None = None
+) -> tuple[list[Row], list[Row], dict[str, Any]]:
+    """Rows, removed rows with reasons, and the lineage and counts of a real teacher's work.
+
+    A large job begins with `PREVIEW` rows, after which its cost is said. `corrected` counts rows that were
+    right only after their correction turn.
+
+    Args:
+        calls: fewer than there are tasks: they are spent where what is written so far is thin.
+
+    Raises:
+        BudgetExceeded: the budget is used up; the same command with a larger one goes on.
+    """
+    calls = len(tasks) if calls is None else calls
+    progress = ctx.progress(calls, "texts", teacher.identity)
+    rows: list[Row] = []
+    removed: list[Row] = []
+    corrected = 0
+
+    def write(numbers: Sequence[int]) -> list[str]:
+        nonlocal corrected
+        texts = []
+        for written in perform(teacher, [tasks[n] for n in numbers], progress=progress):
+            texts.append("" if written.row is None else text_of(written.row))
+            if written.row is not None:
+                rows.append(written.row)
+                corrected += written.corrected
+            else:
+                removed.append({"reason": written.problem, "id": written.task.id, "text": written.text})
+        return texts
+
+    if calls < len(tasks):
+        write_steered([task.facets for task in tasks], calls, write)
+    else:
+        first = PREVIEW if calls >= 10 * PREVIEW else 0
+        if first:
+            write(range(first))
+            ctx.say(cost_sentence(teacher, rows=first, wanted=calls))
+        write(range(first, calls))
+    return rows, removed, {"teacher": teacher.identity, "corrected": corrected}
+
+
+def cost_sentence(teacher: LanguageModel, *, rows: int, wanted: int) -> str:
+    """What `wanted` rows will cost in calls, tokens, money and time, from the `rows` that were just
+    written."""
+    ledger: Ledger | None = getattr(teacher, "ledger", None)
+    name = getattr(teacher, "model", None)
+    model = name if isinstance(name, str) else teacher.identity
+    if ledger is None or not ledger.account(model).calls:
+        return f"{wanted:,} rows: {teacher.identity} keeps no account of what it costs."
+    at_once = min(wanted, max(1, int(getattr(teacher, "concurrency", 1))))
+    projection = ledger.project(wanted / rows, model=model)
+    unpriced = "" if ledger.price(model).known else " No price was given: say --price IN/OUT."
+    return f"{wanted:,} rows will take {projection.sentence(at_once=at_once)}.{unpriced}"
+
+
+def open_for(ctx: StepContext, teacher: str | LanguageModel) -> Teacher:
+    """The teacher, its calls kept in one store beside the steps: no other row count or seed pays twice."""
+    return open_teacher(teacher, calls=ctx.folder.parent.parent / "calls.sqlite")
+
+
+def not_by_the_small_one(teacher: LanguageModel, what: str) -> None:
+    """Refuses the embedded SmolLM2-135M for what it cannot write."""
+    if is_small_embedded(teacher):
+        raise HornbookError(
+            f"SmolLM2-135M does not write {what}: it was measured at or below chance there. "
+            f'Use --teacher simulated or an endpoint such as "http://localhost:11434/v1#model".'
+        )
+
+
+def not_steered(steered: bool) -> None:
+    """Refuses to steer the simulated teacher."""
+    if steered:
+        raise HornbookError(
+            "steered=True chooses what a teacher is called for next; the simulated teacher is not called and "
+            "draws its plans evenly. Name a teacher, or leave steered out."
+        )
+
+
+def check_rows(rows: int) -> None:
+    """Refuses a corpus without rows."""
+    if rows < 1:
+        raise HornbookError(f"rows is {rows}; a corpus has at least 1 row.")
