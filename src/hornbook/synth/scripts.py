@@ -99,7 +99,8 @@ class Work:
         return value
 
 
-Script: TypeAlias = Asking[Row]
+Script: TypeAlias = Asking[Row | list[Row]]
+"""Comes to a row, or to several from the same calls."""
 
 
 class Task(Protocol):
@@ -144,13 +145,18 @@ class Scripted:
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What came of a task: a `row`, or the `problem` and the last `text` (empty: no answer)."""
+    """What came of a task: `rows`, or the `problem` and the last `text` (empty: no answer)."""
 
     task: Task
-    row: Row | None
+    rows: tuple[Row, ...] = ()
     problem: str = ""
     text: str = ""
     corrected: bool = False
+
+    @property
+    def row(self) -> Row | None:
+        """The only row, or the first."""
+        return self.rows[0] if self.rows else None
 
 
 def read_json(text: str, schema: Mapping[str, Json]) -> tuple[Any, str]:
@@ -214,8 +220,8 @@ class _Live:
         self.task, self.work = task, work
         self.asked: Sequence[Request] | None = None
         self._script = task.script(work)
-        self._row: Row | None = None
-        self._rejected = Rejected("")
+        self._rows: Sequence[Row] = ()
+        self._rejected = Rejected("nothing was written")
 
     def go_on(self, answers: "list[tuple[Completion | Failure, str | None]] | None") -> bool:
         """Gives the script its answers; whether it asks for more."""
@@ -230,21 +236,23 @@ class _Live:
             self.asked = self._script.send([a.text for a, _ in answers if isinstance(a, Completion)])
             return True
         except StopIteration as end:
-            self._row = end.value
+            self._rows = end.value if isinstance(end.value, list) else [end.value]
         except Rejected as rejected:
             self._script.close()
             self._rejected = rejected
         return False
 
     def written(self) -> Written:
-        row = self._row
-        if row is None:
-            return Written(task=self.task, row=None, problem=self._rejected.reason, text=self._rejected.text)
-        if self.work.calls:
-            calls = self.work.calls
-            lineage = {"call": calls[-1], **({"calls": calls} if len(calls) > 1 else {})}
-            row = {**row, "meta": json.dumps({**json.loads(row["meta"]), **lineage}, ensure_ascii=False)}
-        return Written(task=self.task, row=row, corrected=self.work.corrected)
+        """What came of it; each row leads back to the stored calls it took."""
+        if not self._rows:
+            return Written(task=self.task, problem=self._rejected.reason, text=self._rejected.text)
+        calls = self.work.calls
+        lineage = {"call": calls[-1], **({"calls": calls} if len(calls) > 1 else {})} if calls else {}
+        rows = tuple(
+            {**row, "meta": json.dumps({**json.loads(row["meta"]), **lineage}, ensure_ascii=False)}
+            for row in self._rows
+        )
+        return Written(task=self.task, rows=rows, corrected=self.work.corrected)
 
 
 class _Calls:

@@ -43,10 +43,10 @@ def _row(id: str, text: str, source: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def story_assignments(seed: int, rows: int, *, held_out: bool = False) -> list[Assignment]:
-    """TinyStories: a word triple and a random subset of features a prompt."""
+def story_assignments(seed: int, rows: int, *, held_out: bool = False, start: int = 0) -> list[Assignment]:
+    """TinyStories: a word triple and a random subset of features a prompt; from number `start` up to `rows`."""
     out = []
-    for index in range(rows):
+    for index in range(start, rows):
         rng = rng_for(prompts.VERSION + "/story", seed, index, held_out)
         plan = plan_story(rng, held_out=held_out)
         features = "".join(prompts.FEATURES[name] + "\n" for name in plan.features)

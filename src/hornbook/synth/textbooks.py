@@ -100,7 +100,7 @@ def explain(concept: Concept, rng: Random, audience: str | None = None, *, held_
     """Word one concept for an audience, on one side of the split."""
     audience = audience or pick(rng, tuple(AUDIENCES))
     choice = pick(rng, plans(concept, held_out))
-    table = _slots(rng)
+    table = slots_of(rng)
     body = f"{concept.says[choice[0]]} {concept.why[choice[1]]}"
     code = output = ""
     if choice[2] < len(concept.code):
@@ -123,7 +123,8 @@ def explain(concept: Concept, rng: Random, audience: str | None = None, *, held_
     )
 
 
-def _slots(rng: Random) -> dict[str, Any]:
+def slots_of(rng: Random) -> dict[str, Any]:
+    """Numbers, words and people for the slots of a concept's texts."""
     a, b, c = rng.sample(range(2, 40), 3)
     d, big = 2 + int(rng.random() * 8), 40 + int(rng.random() * 60)
     first, second = rng.sample(_TEXTS, 2)

@@ -152,9 +152,9 @@ def teach(
         nonlocal corrected
         texts = []
         for written in perform(teacher, [tasks[n] for n in numbers], progress=progress):
-            texts.append("" if written.row is None else text_of(written.row))
-            if written.row is not None:
-                rows.append(written.row)
+            texts.append("\n".join(text_of(row) for row in written.rows))
+            if written.rows:
+                rows.extend(written.rows)
                 corrected += written.corrected
             else:
                 removed.append({"reason": written.problem, "id": written.task.id, "text": written.text})
