@@ -12,6 +12,7 @@ from sklearn.metrics import cohen_kappa_score
 
 from hornbook.errors import HornbookError
 from hornbook.evals.annotation import PAIR_LABELS, AnnotationStore, Item
+from hornbook.evals.judges import krippendorff_alpha
 
 
 @pytest.fixture
@@ -166,3 +167,117 @@ def test_what_makes_no_sense_is_refused_in_words(store, tmp_path):
     (tmp_path / "broken").write_bytes(b"not a database" * 100)
     with pytest.raises(HornbookError, match="move it away"):
         AnnotationStore(tmp_path / "broken")
+
+
+def questions(count):
+    return [
+        Item(content={"question": f"q{i}", "solution": f"s{i}", "answer": str(i)}, provenance={"row": i})
+        for i in range(count)
+    ]
+
+
+def test_every_edit_of_a_question_is_kept_with_what_stood_there_before(store):
+    store.create_queue("q", questions(2), question="?", kind="questions")
+    store.edit("q", 0, "ann", "question", "better")
+    store.edit("q", 0, "ann", "question", "best")
+    store.edit("q", 0, "ann", "question", "best")  # nothing new
+    store.edit("q", 0, "bob", "answer", "7")
+    store.edit("q", 0, "ann", "difficulty", "4")
+    store.record("q", 0, "ann", "accept", seconds=3)
+    store.record("q", 0, "bob", "accept")
+    again = AnnotationStore(store.path)
+    task = again.task("q", "ann", number=0)
+    assert task.content["question"] == "q0"  # what came stays
+    assert task.edits == {"question": "best", "difficulty": "4"}
+    [row] = again.export("q")
+    told = [(e["annotator"], e["field"], e["before"], e["after"]) for e in row["edits"]]
+    assert told == [
+        ("ann", "question", "q0", "better"),
+        ("ann", "question", "better", "best"),
+        ("bob", "answer", "0", "7"),
+        ("ann", "difficulty", "", "4"),
+    ]
+    ann, bob = row["judgements"]
+    assert ann["final"] == {
+        "question": "best",
+        "solution": "s0",
+        "answer": "0",
+        "own answer": "",
+        "difficulty": "4",
+    }
+    assert (ann["modified"], bob["modified"]) == (["question"], ["answer"])
+    store.edit("q", 0, "ann", "question", "q0")  # taken back, and that is kept too
+    [row] = store.export("q")
+    assert row["judgements"][0]["modified"] == []
+    assert len(row["edits"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"field": "skills"}, "accepted are question"),
+        ({"field": "difficulty", "text": "6"}, "1 to 5"),
+        ({"text": " "}, "reject it"),
+        ({"number": 9}, "no item 9"),
+        ({"queue": "labels"}, "no questions to edit"),
+    ],
+)
+def test_what_may_not_be_edited_is_refused_and_not_kept(store, change, said):
+    store.create_queue("q", questions(1), question="?", kind="questions")
+    store.create_queue("labels", items(1), question="?", labels=["a", "b"])
+    given = {"queue": "q", "number": 0, "annotator": "ann", "field": "question", "text": "x", **change}
+    with pytest.raises(HornbookError, match=said):
+        store.edit(**given)
+    assert store.task("q", "ann", number=0).edits == {}
+
+
+def test_behind_the_overlap_an_item_comes_to_one_person_only(store):
+    store.create_queue("q", items(10), question="?", labels=["yes", "no"], overlap=0.3)
+    order = store.order("q")
+    met = {"ann": [], "bob": []}
+    while any(store.task("q", name) is not None for name in met):
+        for name, own in met.items():
+            if (task := store.task("q", name)) is not None:
+                own.append(task.number)
+                store.record("q", task.number, name, "yes")
+    assert set(met["ann"]) & set(met["bob"]) == set(order[:3])
+    assert set(met["ann"]) | set(met["bob"]) == set(range(10))
+    assert store.queue("q").overlap == 0.3
+
+
+def test_a_file_of_an_earlier_version_gets_what_it_lacks(store, tmp_path):
+    import sqlite3
+
+    store.create_queue("old", items(2), question="?", labels=["yes", "no"])
+    with sqlite3.connect(store.path) as connection:
+        connection.execute("ALTER TABLE queues DROP COLUMN overlap")
+        connection.execute("DROP TABLE edits")
+    again = AnnotationStore(store.path)
+    assert again.queue("old").overlap == 1.0
+    assert again.task("old", "ann") is not None
+
+
+def test_alpha_is_krippendorffs(store):
+    # Krippendorff's own example of nominal data with gaps: 12 units, 4 observers, alpha = 0.743.
+    units = [
+        "111",
+        "2232",
+        "3333",
+        "3333",
+        "2222",
+        "1234",
+        "4444",
+        "1121",
+        "2222",
+        "555",
+        "11",
+        "3",
+    ]
+    assert krippendorff_alpha([list(unit) for unit in units]) == pytest.approx(0.743, abs=5e-4)
+    assert krippendorff_alpha([["a"], ["b"]]) is None
+    assert krippendorff_alpha([["a", "a"], ["a", "a"]]) is None
+    store.create_queue("q", items(12), question="?", labels=list("12345"))
+    for number, unit in enumerate(units):
+        for who, label in enumerate(unit):
+            store.record("q", number, f"observer {who}", label)
+    assert store.alpha("q") == pytest.approx(0.743, abs=5e-4)

@@ -129,3 +129,79 @@ def test_a_stroke_that_makes_no_sense_is_refused(home, change, status):
         assert make(client, name="q2", labels="").status_code == 400
         assert make(client, name="q2", items=0).status_code == 400
         assert make(client, name="q2", corpus="../x").status_code == 404
+
+
+@pytest.fixture
+def questions(home):
+    meta = {
+        "question": f"What is 2 + 2? {SCRIPT}", "solution": "It is 4.", "answer": "4", "skills": ["a", "b"],
+        "exemplars": {"a": [{"question": "1 + 1?", "solution": "s", "answer": "2"}]},
+    }  # fmt: skip
+    row = {"text": meta["question"], "source": "math_squared", "meta": json.dumps(meta)}
+    with CorpusWriter(home / "steps" / "questions-1", "documents", lineage={}) as writer:
+        writer.write_rows([{"id": f"m{i}", **row} for i in range(4)])
+    return home
+
+
+def test_questions_are_mended_and_both_texts_are_exported(questions):
+    with studio(questions) as client:
+        made = make(client, corpus="steps/questions-1", labels="", overlap="50")
+        assert made.status_code == 303
+        seen = client.get("/annotate/task.json", params={"queue": "q1", "annotator": "ann"}).json()["task"]
+        shown = dict(seen["content"])
+        assert shown["solution"] == "It is 4."
+        assert "1 + 1?" in shown["questions on a"]
+        edit = {"queue": "q1", "number": seen["number"], "annotator": "ann"}
+        edit |= {"field": "solution", "text": "Four."}
+        after = client.post("/annotate/edit", json=edit).json()["task"]
+        assert after["edits"] == {"solution": "Four."}
+        stroke = {"queue": "q1", "number": seen["number"], "annotator": "ann", "label": "accept"}
+        client.post("/annotate/stroke", json=stroke)
+        [row] = map(
+            json.loads, client.get("/annotate/export.jsonl", params={"queue": "q1"}).text.splitlines()
+        )
+        assert row["content"]["solution"] == "It is 4."
+        assert row["judgements"][0]["final"]["solution"] == "Four."
+        assert row["provenance"]["row_sha256"]
+        assert "<script>document" not in client.get("/annotate/work", params={"queue": "q1"}).text
+        assert client.post("/annotate/edit", json={**edit, "field": "skills"}).status_code == 400
+
+
+def test_answers_are_compared_as_mathematics(home):
+    with studio(home) as client:
+        for first, second, same in (("1/2", "0.5", True), ("\\frac{3}{4}", "0.7", False)):
+            answer = client.post("/annotate/same", json={"first": first, "second": second})
+            assert answer.json() == {"same": same}
+
+
+def test_graded_texts_are_checked_against_a_verdict_that_is_not_shown(home):
+    folder = home / "steps" / "examine-skill-mix-1"
+    folder.mkdir()
+    rows = [
+        {"task": f"k2-{i}", "k": 2, "skills": ["simile", "litotes"], "topic": "sailing", "generation": 0,
+         "text": f"text {i}", "points": None if i == 9 else [1, i % 2, 1, 1, 1]}
+        for i in range(10)
+    ]  # fmt: skip
+    (folder / "pieces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with studio(home) as client:
+        assert "pieces:examine-skill-mix-1" in client.get("/annotate").text
+        make(client, corpus="pieces:examine-skill-mix-1", labels="", items="6")
+        for _ in range(6):
+            told = client.get("/annotate/task.json", params={"queue": "q1", "annotator": "ann"}).json()[
+                "task"
+            ]
+            assert set(dict(told["content"])) == {"asked for", "text"}
+            assert "points" not in json.dumps(told)
+            odd = int(dict(told["content"])["text"][-1]) % 2
+            stroke = {
+                "queue": "q1",
+                "number": told["number"],
+                "annotator": "ann",
+                "label": "full marks" if odd else "not",
+            }
+            client.post("/annotate/stroke", json=stroke)
+        page = client.get("/annotate/work", params={"queue": "q1", "annotator": "ann"}).text
+        assert "100.0 % equal on 6 items" in page
+        assert "kappa 1." in page
+        for name in ("pieces:../steps/examine-skill-mix-1", "pieces:nothing", "pieces:"):
+            assert make(client, name="q2", corpus=name, labels="").status_code == 404

@@ -4,12 +4,15 @@ Run with `make browser`. The browser is $CHROMIUM, or chromium or google-chrome 
 """
 
 import importlib.resources
+import json
 import os
 import re
 import shutil
 
 import pytest
 from studio_home import HostileRun, make_home
+
+from hornbook.data.corpus import CorpusWriter
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 sync_api = pytest.importorskip("playwright.sync_api", reason="make browser installs the extra `browser`")
@@ -278,6 +281,56 @@ def test_two_people_annotate_by_keys_and_their_agreement_is_shown(one, home):
         sync_api.expect(page.locator("#saved")).to_contain_text("kept")
     page.reload()
     sync_api.expect(page.locator("main")).to_contain_text("50.0 % equal on 4 items, Cohen's kappa 0.3333")
+
+
+def test_a_question_is_solved_mended_and_accepted_by_keys(one, home):
+    meta = {
+        "question": "Let N be 6 + 6. What is half of N? <b>x</b>", "solution": "N = 12, half is 5.", "answer": "5",
+        "skills": ["sums", "halves"],
+        "exemplars": {"sums": [{"question": "1 + 1?", "solution": "two", "answer": "2"}]},
+    }  # fmt: skip
+    with CorpusWriter(home.home / "steps" / "questions-browser", "documents", lineage={}) as writer:
+        row = {"text": meta["question"], "source": "math_squared", "meta": json.dumps(meta)}
+        writer.write_rows([{"id": f"m{i}", **row} for i in range(2)])
+    page = one.open("/annotate")
+    page.fill("[name=name]", "squares")
+    page.locator("#preset").select_option(label="Questions (MATH²)")
+    sync_api.expect(page.locator("[name=corpus]")).to_have_value("steps/questions-browser")
+    page.get_by_role("button", name="Make the queue").click()
+    page.fill("[name=annotator]", "ann")
+    page.get_by_role("button", name="Begin").click()
+    sync_api.expect(page.locator("#item")).to_contain_text("half of N")
+    assert "half is 5" not in page.locator("#item").inner_text()  # solve it first
+    page.keyboard.press("n")
+    page.keyboard.type("12/2")
+    page.keyboard.press("Control+Enter")
+    sync_api.expect(page.locator("#saved")).to_contain_text("the edit is kept")
+    page.keyboard.press("v")
+    sync_api.expect(page.locator("#same")).to_contain_text("differs", timeout=PATIENCE)
+    page.keyboard.press("w")
+    page.locator("textarea[name=solution]").fill("N = 12, half is 6.")
+    page.locator("textarea[name=answer]").fill("6")
+    page.keyboard.press("Control+Enter")
+    sync_api.expect(page.locator("#same")).to_contain_text("equal", timeout=PATIENCE)
+    page.keyboard.press("e")
+    page.keyboard.press("Escape")
+    page.keyboard.press("4")
+    sync_api.expect(page.locator("#difficulty [aria-pressed=true]")).to_have_text("4")
+    one.check()
+    if picture := os.environ.get("HORNBOOK_PICTURES"):
+        page.screenshot(path=f"{picture}/questions.png", full_page=True)
+    page.keyboard.press("a")
+    sync_api.expect(page.locator("#where")).to_contain_text("item 2 of 2, 1 done")
+    assert "half is 5" not in page.locator("#item").inner_text()  # the next one is hidden again
+    page.keyboard.press("r")
+    sync_api.expect(page.locator("#where")).to_contain_text("all 2 done")
+    lines = page.request.get(f"{one.address}/annotate/export.jsonl?queue=squares").text().splitlines()
+    told = [json.loads(line)["judgements"][0] for line in lines]
+    [first] = [entry for entry in told if entry["label"] == "accept"]
+    assert first["final"]["answer"] == "6"
+    assert first["final"]["own answer"] == "12/2"
+    assert first["modified"] == ["solution", "answer"]
+    assert {entry["label"] for entry in told} == {"accept", "reject"}
 
 
 def test_a_model_is_exported_and_then_offered_in_the_chat(one):

@@ -249,6 +249,28 @@ def cohen_kappa(pairs: Sequence[tuple[str | None, str | None]]) -> float | None:
     return (sum(a == b for a, b in pairs) / count - chance) / (1 - chance)
 
 
+def krippendorff_alpha(units: Sequence[Sequence[str]]) -> float | None:
+    """Agreement of any number of raters beyond chance, for nominal labels (Krippendorff 2004, chapter 11).
+
+    Args:
+        units: the labels that each item got, from as many raters as judged it; items with fewer than two
+            say nothing.
+
+    Returns:
+        1 - observed / expected disagreement; None without pairs, or where all labels are one and the same.
+    """
+    rated = [unit for unit in units if len(unit) > 1]
+    totals = Counter(label for unit in rated for label in unit)
+    count = totals.total()
+    expected = count**2 - sum(n * n for n in totals.values())
+    if not rated or expected == 0:
+        return None
+    observed = sum(
+        (len(unit) ** 2 - sum(n * n for n in Counter(unit).values())) / (len(unit) - 1) for unit in rated
+    )
+    return 1 - (count - 1) * observed / expected
+
+
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """A judge against known answers: how often it sees what is there, and denies what is not.

@@ -1,23 +1,28 @@
 """Skill-Mix as steps: a student examined, a judge's noise measured, a corpus searched."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
 
 from hornbook.errors import HornbookError
-from hornbook.evals.checkable_skills import exact_grade, mechanical_judge, mechanical_student
-from hornbook.evals.skill_mix import SAMPLING, Grade, combinations, grade, settle, write
+from hornbook.evals.annotation import Item
+from hornbook.evals.checkable_skills import CHECKABLE, exact_grade, mechanical_judge, mechanical_student
+from hornbook.evals.skill_mix import SAMPLING, Combination, Grade, combinations, grade, settle, write
 from hornbook.evals.skill_mix_corpus import occurrences
 from hornbook.evals.skill_mix_run import Level, checkable, evaluate
 from hornbook.evals.skill_mix_score import expected_occurrences, marks, score
+from hornbook.evals.skills import Skill, our_skills
 from hornbook.infer.open import open_model
 from hornbook.lab.files import write_atomic
 from hornbook.lab.step import StepContext, step
 from hornbook.lm.base import LanguageModel
 
+PIECES = "pieces.jsonl"
 PROGRAM = "program:"
 """A student `program:0.7` is a program that shows each skill with probability 0.7."""
 
@@ -78,7 +83,7 @@ def examine_skill_mix(
         say=done,
     )
     rows = [_piece(g) for level in found.levels for g in level.grades]
-    write_atomic(ctx.folder / "pieces.jsonl", "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
+    write_atomic(ctx.folder / PIECES, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rows))
     return {
         "student": found.student,
         "judge": found.judge,
@@ -137,6 +142,57 @@ def _without_deduction(found: Grade) -> Grade:
     if found.rounds:
         return settle(found.piece, found.rounds, deduct_names=False)
     return exact_grade(found.piece, deduct_names=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpotChecks:
+    """Graded texts for people: the items, the labels, and by `grader` a verdict for each."""
+
+    items: list[Item]
+    labels: tuple[str, str]
+    grader: str
+    verdicts: list[str]
+
+
+def spot_checks(folder: Path, *, items: int, seed: int) -> SpotChecks:
+    """Texts that `examine_skill_mix` graded, drawn for a queue of `evals/annotation.py`; half of them with
+    full marks as far as there are so many. The grader's verdict is apart: people do not see it.
+
+    Raises:
+        HornbookError: nothing there was graded.
+    """
+    rows = [json.loads(line) for line in (folder / PIECES).read_text(encoding="utf-8").splitlines()]
+    graded = [row for row in rows if row["text"] and row["points"] is not None]
+    rng = Random(f"spot checks {seed}")
+    full = [row for row in graded if all(row["points"])]
+    rest = [row for row in graded if not all(row["points"])]
+    fulls = min(len(full), max(items // 2, items - len(rest)))
+    chosen = [*rng.sample(full, fulls), *rng.sample(rest, min(len(rest), items - fulls))]
+    if not chosen:
+        raise HornbookError(f"Nothing in {folder / PIECES} was graded, so there is nothing to check.")
+    rng.shuffle(chosen)
+    known = {skill.name: skill for skill in (*our_skills(), *(item.skill for item in CHECKABLE.values()))}
+    labels = ("full marks", "not")
+    return SpotChecks(
+        items=[
+            Item(content=_asked_for(row, known), provenance={"step": folder.name, **row}) for row in chosen
+        ],
+        labels=labels,
+        grader="the grader",
+        verdicts=[labels[0] if all(row["points"]) else labels[1] for row in chosen],
+    )
+
+
+def _asked_for(row: Mapping[str, Any], known: Mapping[str, Skill]) -> dict[str, str]:
+    skills = tuple(
+        known.get(name, Skill(name=name, category="", definition="", example="")) for name in row["skills"]
+    )
+    task = Combination(id=row["task"], skills=skills, topic=row["topic"])
+    told = "\n".join(f"{skill.name}: {skill.definition}" for skill in skills)
+    return {
+        "asked for": f"At most {task.limit_in_words} in the context of {task.topic}, with\n{told}",
+        "text": row["text"],
+    }
 
 
 @step(version="1", makes="table")

@@ -2,33 +2,46 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
 from fastapi import Form, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from hornbook.data import browse
 from hornbook.data.corpus import Corpus
 from hornbook.errors import HornbookError
-from hornbook.evals.annotation import AnnotationStore, Item, Task
+from hornbook.evals.annotation import AnnotationStore, Item, Kind, Queue, Task
+from hornbook.evals.math_answers import Comparer
+from hornbook.evals.skill_mix_step import PIECES, spot_checks
 from hornbook.lab.files import sha256_of
 from hornbook.studio import data, pages
 from hornbook.studio.pages import studio_of
 
 FILE = ".studio/annotations.sqlite"
+_GRADED = "pieces:"
+"""What a name of graded texts begins with, in place of a corpus."""
 PRESETS = (
-    ("Problems (MATH²)", "Is the problem sound, and the answer right?", "right, wrong, unclear"),
-    ("Skill-Mix spot check", "Does the text show every skill that was asked for?", "all, some, none"),
-    ("Is it good?", "Would you teach with this text?", "good, fair, poor"),
-    ("Blind pairs", "Which answer is better?", ""),
+    (
+        "Questions (MATH²)",
+        "Solve it alone, then accept it, mend it, or reject it: one exact answer, both skills needed, "
+        "nothing missing, nothing idle, possible, and fit for pen and paper.",
+        "",
+        "questions",
+    ),
+    ("Skill-Mix spot check", "Does the text deserve full marks?", "", "pieces"),
+    ("Is it good?", "Would you teach with this text?", "good, fair, poor", "texts"),
+    ("Blind pairs", "Which answer is better?", "", "pairs"),
 )
-"""Name, question, labels (none: pairs) of what is usually judged."""
+"""Name, question, labels and what kind of rows it takes, of what is usually judged."""
 
 _MOST_ITEMS = 2000
 _LONGEST_TEXT = 20_000
+_SOLVED = {"question", "solution", "answer"}
 
 
 class Stroke(BaseModel):
@@ -44,13 +57,58 @@ class Stroke(BaseModel):
     seconds: float | None = Field(default=None, ge=0, le=1e6)
 
 
+class Edit(BaseModel):
+    """A text of a question, written anew."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    queue: str = Field(max_length=200)
+    number: int
+    annotator: str = Field(max_length=200)
+    field: str = Field(max_length=40)
+    text: str = Field(max_length=_LONGEST_TEXT)
+
+
+class Answers(BaseModel):
+    """Two answers to be compared as mathematics."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    first: str = Field(max_length=400)
+    second: str = Field(max_length=400)
+
+
 def annotate(request: Request) -> Response:
     """Every queue, and the form that makes one."""
     studio = studio_of(request)
     queues = _store(request).queues() if (studio.home / FILE).is_file() else []
+    sources = [
+        {**entry, "kind": _kind(request, entry)}
+        for entry in data.corpora(request)
+        if "error" not in entry and entry["rows"]
+    ]
+    graded = sorted(path.parent.name for path in (studio.home / "steps").glob(f"*/{PIECES}"))
     return pages.render(
-        request, "annotate.html", queues=queues, corpora=data.corpora(request), presets=PRESETS
+        request, "annotate.html", queues=queues, corpora=sources, graded=graded, presets=PRESETS
     )
+
+
+def _kind(request: Request, entry: Mapping[str, Any]) -> str:
+    """What a corpus can be asked about: pairs, questions with solutions, or texts."""
+    if entry["schema"] == "preferences":
+        return "pairs"
+    corpus = data.place_of(request, entry["name"]).corpus
+    first = next(corpus.iter_rows(["meta"])) if entry["schema"] == "documents" else {"meta": "{}"}
+    return "questions" if _solved(first) else "texts"
+
+
+def _solved(row: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The meta of a row that is a question with its solution and answer."""
+    try:
+        meta = json.loads(row["meta"])
+    except ValueError:
+        return None
+    return meta if isinstance(meta, dict) and set(meta) >= _SOLVED else None
 
 
 def create(
@@ -61,21 +119,41 @@ def create(
     labels: Annotated[str, Form(max_length=1000)] = "",
     items: Annotated[int, Form(ge=1, le=_MOST_ITEMS)] = 50,
     seed: Annotated[int, Form()] = 0,
+    overlap: Annotated[float, Form(ge=0, le=100)] = 100,
 ) -> Response:
-    """A queue of rows drawn from a corpus; preferences become blind pairs."""
-    place = data.place_of(request, corpus)
-    pairs = place.corpus.schema == "preferences"
-    if not pairs and not labels.strip():
-        raise HornbookError("Name the labels to choose from, with commas: right, wrong, unclear")
-    _store(request).create_queue(
-        name,
-        list(_drawn(place.corpus, place.name, items, seed)),
-        question=question,
-        labels=[] if pairs else [label for label in labels.split(",") if label.strip()],
-        kind="pairs" if pairs else "labels",
-        seed=seed,
-    )
+    """A queue of rows drawn from a corpus, or of graded texts of Skill-Mix.
+
+    Preferences become blind pairs. Questions with solutions are accepted, mended or rejected, unless labels
+    are named. Of graded texts the grader's own verdicts are kept as an annotator's, whose agreement with the
+    others is then shown.
+    """
+    store = _store(request)
+    about: dict[str, Any] = {"question": question, "seed": seed, "overlap": overlap / 100}
+    if corpus.startswith(_GRADED):
+        checks = spot_checks(_graded(request, corpus), items=items, seed=seed)
+        store.create_queue(name, checks.items, labels=checks.labels, **about)
+        for number, label in enumerate(checks.verdicts):
+            store.record(name.strip(), number, checks.grader, label)
+    else:
+        place = data.place_of(request, corpus)
+        rows = list(_drawn(place.corpus, place.name, items, seed))
+        named = [label for label in labels.split(",") if label.strip()]
+        kind: Kind = "pairs" if place.corpus.schema == "preferences" else "labels"
+        if kind == "labels" and not named:
+            if not all(set(item.content) >= _SOLVED for item in rows):
+                raise HornbookError("Name the labels to choose from, with commas: right, wrong, unclear")
+            kind = "questions"
+        store.create_queue(name, rows, labels=[] if kind != "labels" else named, kind=kind, **about)
     return RedirectResponse(f"/annotate/work?queue={quote(name.strip())}", status_code=303)
+
+
+def _graded(request: Request, name: str) -> Path:
+    """The step whose pieces are asked for; a name and nothing else, below the home's steps."""
+    folder = name.removeprefix(_GRADED)
+    found = studio_of(request).home / "steps" / folder
+    if Path(folder).name != folder or not (found / PIECES).is_file():
+        raise pages.NotHere(f"There are no graded texts {folder!r} here.")
+    return found
 
 
 def _drawn(corpus: Corpus, name: str, items: int, seed: int) -> Iterator[Item]:
@@ -94,6 +172,16 @@ def _drawn(corpus: Corpus, name: str, items: int, seed: int) -> Iterator[Item]:
 
 
 def _content(row: dict[str, Any]) -> dict[str, str]:
+    solved = _solved(row) if "text" in row else None
+    if solved is not None:
+        shown = {name: str(solved[name])[:_LONGEST_TEXT] for name in ("question", "solution", "answer")}
+        shown["skills"] = ", ".join(map(str, solved.get("skills", [])))
+        for skill, examples in dict(solved.get("exemplars", {})).items():
+            shown[f"questions on {skill}"] = "\n\n".join(
+                f"{example['question']}\n{example.get('solution', '')} [{example['answer']}]"
+                for example in examples
+            )
+        return shown
     if "text" in row:
         return {"text": row["text"][:_LONGEST_TEXT]}
     turns = {
@@ -114,6 +202,7 @@ def work(request: Request, queue: str, annotator: str = "") -> Response:
         queue=_queue(request, queue),
         annotator=annotator.strip(),
         agreement=store.agreement(queue),
+        alpha=store.alpha(queue),
         counts=store.counts(queue),
     )
 
@@ -134,6 +223,25 @@ def stroke(request: Request, given: Stroke) -> Response:
     )
     following = store.task(given.queue, given.annotator)
     return JSONResponse(_task_json(request, given.queue, given.annotator, following))
+
+
+def edit(request: Request, given: Edit) -> Response:
+    """Keeps a text of a question that was written anew, then gives the item as it now stands."""
+    store = _store(request)
+    _queue(request, given.queue)
+    store.edit(given.queue, given.number, given.annotator, given.field, given.text)
+    found = store.task(given.queue, given.annotator, number=given.number)
+    return JSONResponse(_task_json(request, given.queue, given.annotator, found))
+
+
+async def same(given: Answers) -> Response:
+    """Whether two answers are equal as mathematics (in a process that is killed when it takes too long)."""
+
+    def compare() -> bool:
+        with Comparer() as comparer:
+            return comparer.same(given.first, given.second)
+
+    return JSONResponse({"same": await run_in_threadpool(compare)})
 
 
 def export(request: Request, queue: str) -> Response:
@@ -160,11 +268,12 @@ def _task_json(request: Request, queue: str, annotator: str, found: Task | None)
             "content": list(found.content.items()),
             "label": found.label,
             "note": found.note,
+            "edits": found.edits,
         },
     }
 
 
-def _queue(request: Request, name: str) -> Any:
+def _queue(request: Request, name: str) -> Queue:
     store = _store(request)
     if name not in {queue.name for queue in store.queues()}:
         raise pages.NotHere(f"There is no queue {name!r}.")
@@ -181,5 +290,7 @@ ROUTES = (
     ("GET", "/annotate/work", work),
     ("GET", "/annotate/task.json", task),
     ("POST", "/annotate/stroke", stroke),
+    ("POST", "/annotate/edit", edit),
+    ("POST", "/annotate/same", same),
     ("GET", "/annotate/export.jsonl", export),
 )

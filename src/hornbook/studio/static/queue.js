@@ -10,7 +10,8 @@
     form.elements.labels.value = chosen.labels;
     const corpus = form.elements.corpus;
     const options = [...corpus.options];
-    for (const option of options) option.hidden = option.dataset.pairs !== chosen.pairs;
+    const fits = (kind) => kind === chosen.kind || (chosen.kind === "texts" && kind === "questions");
+    for (const option of options) option.hidden = !fits(option.dataset.kind);
     if (corpus.selectedOptions[0]?.hidden) corpus.value = options.find((option) => !option.hidden)?.value ?? "";
   };
   preset.addEventListener("change", fill);

@@ -1,0 +1,93 @@
+"""Students: what they learn from, how their answers are read, and an exam whose halves are the pairs' own."""
+
+from random import Random
+
+import numpy as np
+import pytest
+
+from hornbook.errors import HornbookError
+from hornbook.evals.math_questions import pair, skills_named
+from hornbook.evals.math_students import (
+    ALPHABET,
+    MathStudent,
+    as_lines,
+    curriculum,
+    cut,
+    halves,
+    right_answers,
+    teach_mathematics,
+)
+from hornbook.lab.run import Run
+
+KNOWN = ("remainders", "distances", "linear_equations")
+TESTED = ("areas", "probabilities", "divisor_counts")
+
+
+def test_tested_skills_never_meet_in_training_and_known_ones_do():
+    known, tested = skills_named(KNOWN), skills_named(TESTED)
+    made = curriculum(known, tested, MathStudent(questions=2000), Random(0))
+    pairs = [set(q.skills) for q in made if len(q.skills) == 2]
+    assert pairs
+    assert all(both <= set(KNOWN) for both in pairs)
+    seen = {name for q in made for name in q.skills}
+    assert seen == {*KNOWN, *TESTED}
+    assert len(pairs) / 2000 == pytest.approx(0.35, abs=0.05)
+
+
+def test_tokens_give_the_question_back_and_the_answer_stands_behind_the_prompt():
+    rng = Random(1)
+    questions = [pair(*skills_named(("areas", "remainders")), rng) for _ in range(5)]
+    lines = as_lines(questions)
+    for row, question in enumerate(questions):
+        prompt, answer = lines.text(row, " ")
+        assert prompt == f"{question.text} :"
+        assert answer == question.solution
+        assert len(cut(question.text)) < 20
+    assert len(ALPHABET) <= 255
+
+
+def test_only_the_last_number_counts_and_what_never_ends_is_wrong():
+    question = pair(*skills_named(("areas", "remainders")), Random(2))
+    right = question.solution.split()
+    texts = [
+        [*right, "\n"],
+        [*right[:-1], "99", "\n"],
+        ["=", question.answer, "\n"],
+        [question.answer, "\n"],
+        ["\n"],
+    ]
+    given = np.full((len(texts), 16), ALPHABET.end, np.uint8)
+    for row, text in zip(given, texts, strict=True):
+        row[: len(text)] = ALPHABET.encode(text)
+    assert right_answers([question] * 5, given).tolist() == [True, False, True, False, False]
+
+
+def test_halves_are_the_parts_with_the_same_numbers():
+    question = pair(*skills_named(("divisor_counts", "distances")), Random(3))
+    first, second = halves(question, Random(0))
+    assert first.parts == question.parts[:1]
+    assert second.parts == question.parts[1:]
+    assert second.answer == question.answer
+
+
+def test_a_student_is_taught_and_examined_on_the_way(tmp_path):
+    run = Run(tmp_path, recipe="t", scale="smoke", settings={})
+    facts = run.step(
+        teach_mathematics,
+        student=MathStudent(hidden_size=16, layers=1, steps=4, rows=8, questions=80),
+        known=KNOWN,
+        tested=TESTED,
+        exam=6,
+        checkpoints=(0.5, 1.0),
+        seed=0,
+    ).facts
+    assert [point["step"] for point in facts["points"]] == [2, 4]
+    for point in facts["points"]:
+        assert all(0 <= value <= 1 for name, value in point.items() if name != "step")
+        assert point["both"] <= point["x"]
+    assert set(facts["by_skill"]) == set(TESTED)
+
+
+def test_shares_that_do_not_fit_are_refused():
+    with pytest.raises(HornbookError, match="sum to at most 1"):
+        MathStudent(pairs=0.7, tested=0.6)
