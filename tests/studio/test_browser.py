@@ -285,7 +285,8 @@ def test_two_people_annotate_by_keys_and_their_agreement_is_shown(one, home):
 
 def test_a_question_is_solved_mended_and_accepted_by_keys(one, home):
     meta = {
-        "question": "Let N be 6 + 6. What is half of N? <b>x</b>", "solution": "N = 12, half is 5.", "answer": "5",
+        "question": "Let N be 6 + 6. What is half of N? <b>x</b>",
+        "solution": "N = 12, half is 5.", "answer": "5",
         "skills": ["sums", "halves"],
         "exemplars": {"sums": [{"question": "1 + 1?", "solution": "two", "answer": "2"}]},
     }  # fmt: skip
