@@ -28,7 +28,8 @@ def test_tested_skills_never_meet_in_training_and_known_ones_do():
     made = curriculum(known, tested, MathStudent(questions=2000), Random(0))
     pairs = [set(q.skills) for q in made if len(q.skills) == 2]
     assert pairs
-    assert all(both <= set(KNOWN) for both in pairs)
+    assert all(len(both & set(TESTED)) < 2 for both in pairs)
+    assert sum(bool(both & set(TESTED)) for both in pairs) / len(pairs) == pytest.approx(0.5, abs=0.1)
     seen = {name for q in made for name in q.skills}
     assert seen == {*KNOWN, *TESTED}
     assert len(pairs) / 2000 == pytest.approx(0.35, abs=0.05)

@@ -1,7 +1,7 @@
 """Small decoders that are taught single skills and asked for two at once: the square law on trained students.
 
-A student learns questions of one skill of all kinds, and questions of two skills from the `known` skills
-alone. The `tested` skills it never sees together. What it makes of pairs of them, against what it makes of
+A student learns questions of one skill of all kinds, and questions of two skills of which one at least is
+among the `known` skills. Two `tested` skills it never sees together. What it makes of pairs of them, against what it makes of
 their halves asked singly, is the relation Y = X^2 of MATH^2 (2407.21009, section 5).
 """
 
@@ -58,8 +58,9 @@ ALPHABET = _alphabet()
 
 @dataclass(frozen=True, kw_only=True)
 class MathStudent:
-    """A student and its training. questions: drawn for training; pairs: the share of them that has two
-    skills, all from the known ones; tested: the share that has one of the tested skills."""
+    """A student and its training. questions: drawn for training; tested: the share of them that has one of
+    the tested skills alone; pairs: the share that has two skills; mixed: the share of the pairs in which one of
+    the two is tested and the other known (the rest are known ones both)."""
 
     hidden_size: int = 64
     layers: int = 3
@@ -69,7 +70,8 @@ class MathStudent:
     learning_rate: float = 3e-3
     questions: int = 30_000
     pairs: float = 0.35
-    tested: float = 0.45
+    tested: float = 0.4
+    mixed: float = 0.5
 
     def __post_init__(self) -> None:
         if not (self.pairs > 0 and self.tested > 0 and self.pairs + self.tested <= 1):
@@ -77,12 +79,14 @@ class MathStudent:
                 f"pairs is {self.pairs} and tested {self.tested}; accepted are shares above 0 that sum to at "
                 "most 1."
             )
+        if not 0 <= self.mixed <= 1:
+            raise HornbookError(f"mixed is {self.mixed}; accepted is a share in [0, 1].")
 
 
 def curriculum(
     known: Sequence[MathSkill], tested: Sequence[MathSkill], student: MathStudent, rng: Random
 ) -> list[MathQuestion]:
-    """Questions to learn from: tested skills singly, the first most often; known ones also in pairs."""
+    """Questions to learn from: tested skills singly, the first most often, or beside a known one."""
     often = [1 / (1 + place / 2) for place in range(len(tested))]
     made = []
     for _ in range(student.questions):
@@ -90,10 +94,19 @@ def curriculum(
         if draw < student.tested:
             made.append(single(rng.choices(tested, often)[0], rng, rng.choice(_FORMS)))
         elif draw < student.tested + student.pairs:
-            made.append(_pair_of(known, rng))
+            mixed = rng.random() < student.mixed
+            made.append(_mixed(known, tested, rng) if mixed else _pair_of(known, rng))
         else:
             made.append(single(rng.choice(known), rng, rng.choice(_FORMS)))
     return made
+
+
+def _mixed(known: Sequence[MathSkill], tested: Sequence[MathSkill], rng: Random) -> MathQuestion:
+    while True:
+        two = [rng.choice(known), rng.choice(tested)]
+        rng.shuffle(two)
+        if chains(two[0], two[1]):
+            return pair(two[0], two[1], rng)
 
 
 def _pair_of(skills: Sequence[MathSkill], rng: Random) -> MathQuestion:
@@ -160,7 +173,7 @@ def teach_mathematics(
     """Teaches one student, and examines it on the way.
 
     Args:
-        known, tested: skills by name; pairs are learned from the known ones alone.
+        known, tested: skills by name; no pair that is learned has two tested ones.
         exam: questions of two tested skills, and as many with one tested skill twice.
         checkpoints: shares of the training after which the exam is held; 1 is the end.
 
