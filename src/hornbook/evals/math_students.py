@@ -1,8 +1,8 @@
 """Small decoders that are taught single skills and asked for two at once: the square law on trained students.
 
 A student learns questions of one skill of all kinds, and questions of two skills of which one at least is
-among the `known` skills. Two `tested` skills it never sees together. What it makes of pairs of them, against what it makes of
-their halves asked singly, is the relation Y = X^2 of MATH^2 (2407.21009, section 5).
+among the `known` skills. Two `tested` skills it never sees together. What it makes of pairs of them, against
+what it makes of their halves asked singly, is the relation Y = X^2 of MATH^2 (2407.21009, section 5).
 """
 
 import re
@@ -59,8 +59,8 @@ ALPHABET = _alphabet()
 @dataclass(frozen=True, kw_only=True)
 class MathStudent:
     """A student and its training. questions: drawn for training; tested: the share of them that has one of
-    the tested skills alone; pairs: the share that has two skills; mixed: the share of the pairs in which one of
-    the two is tested and the other known (the rest are known ones both)."""
+    the tested skills alone; pairs: the share that has two skills; mixed: the share of the pairs in which one
+    of the two is tested and the other known (the rest are known ones both)."""
 
     hidden_size: int = 64
     layers: int = 3
