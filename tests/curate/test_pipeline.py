@@ -11,8 +11,9 @@ import pytest
 from hornbook.curate.decision import decide
 from hornbook.curate.decontaminate import EvaluationItem
 from hornbook.curate.educational import EducationalModel, fit
+from hornbook.curate.evaluation_sets import read_evaluation_set
 from hornbook.curate.pipeline import ATTRIBUTES, STAGES, CurateSettings, bounded, prepare
-from hornbook.curate.steps import curate, fit_educational, rate, read_evaluation_set
+from hornbook.curate.steps import curate, fit_educational, rate
 from hornbook.data.corpus import Corpus, CorpusWriter
 from hornbook.errors import HornbookError
 from hornbook.lab.run import Run

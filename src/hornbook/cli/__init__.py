@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook import __version__
-from hornbook.cli import corpora, machine, models, recipes
+from hornbook.cli import corpora, curation, machine, models, recipes
 from hornbook.cli import plan as plans
 from hornbook.cli import redteam as redteams
 from hornbook.cli import studio as studios
@@ -122,13 +122,20 @@ def _parser() -> argparse.ArgumentParser:
     studios.add_arguments(sub)
     home(sub)
 
-    sub = command("data", corpora.data, "Look at corpora: ls, show, stats, diff.")
-    sub.add_argument("action", choices=["ls", "show", "stats", "diff"])
-    sub.add_argument("paths", nargs="*", type=Path, help="corpus folders (ls: a folder to look below)")
+    sub = command("data", corpora.data, "Corpora: look at them (ls, show, stats, diff), choose (curate).")
+    sub.add_argument("action", choices=["ls", "show", "stats", "diff", "curate"])
+    sub.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="corpus folders (ls: a folder to look below; curate: also a file, a folder, python, hub:NAME)",
+    )
     sub.add_argument("--rows", type=int, default=5, help="rows to show (default 5)")
     sub.add_argument("--search", metavar="TEXT", help="show: only rows that contain this text")
     sub.add_argument("--id", help="show: the row with this id")
     sub.add_argument("--json", action="store_true", help="print JSON")
+    curation.add_arguments(sub)
     home(sub)
 
     sub = command("plan", plans.plan, "What training and serving a model would take: memory, days, cost.")

@@ -1,15 +1,19 @@
-"""data: looking at corpora."""
+"""data: looking at corpora, and choosing from them."""
 
 import argparse
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hornbook.cli import curation
 from hornbook.errors import HornbookError
 
 
 def data(args: argparse.Namespace) -> None:
-    """ls, show, stats, diff."""
+    """ls, show, stats, diff, curate."""
+    if args.action == "curate":
+        curation.curate(args)
+        return
     from hornbook.data import inspect
     from hornbook.data.corpus import Corpus
 

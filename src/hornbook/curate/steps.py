@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from hornbook.curate.decision import decide
-from hornbook.curate.decontaminate import EvaluationItem
 from hornbook.curate.educational import EducationalModel, EducationalSettings, fit
+from hornbook.curate.evaluation_sets import EvaluationSource, read_evaluation_set
 from hornbook.curate.examination import examine_corpus
 from hornbook.curate.pipeline import CurateSettings, prepare
 from hornbook.curate.places import SMALL, place_of
@@ -25,7 +25,6 @@ from hornbook.lab.progress import Progress
 from hornbook.lab.step import Artifact, Estimate, StepContext, step
 
 Source = Artifact | Path | str
-EvaluationSource = Artifact | Path | Sequence[EvaluationItem]
 # Documents whose word frequencies tell decontamination which words inform.
 _BACKGROUND = 2000
 
@@ -40,38 +39,6 @@ def documents(folder: Path) -> Corpus:
     if corpus.schema != "documents":
         raise HornbookError(f"{corpus.folder} holds {corpus.schema}; curation works on documents.")
     return corpus
-
-
-def read_evaluation_set(source: EvaluationSource) -> list[EvaluationItem]:
-    """The questions of an evaluation set.
-
-    A corpus of documents: the text is the question; `answer`, `passage` and `code` are taken from its meta.
-    A corpus of conversations: what users say is the question, the last assistant message the answer.
-    """
-    import json
-
-    if not isinstance(source, Artifact | Path):
-        return list(source)
-    items = []
-    corpus = Corpus.open(_folder(source))
-    for row in corpus.iter_rows():
-        meta = json.loads(row["meta"])
-        if corpus.schema == "documents":
-            question, answer = row["text"], str(meta.get("answer", ""))
-        else:
-            question = "\n".join(m["content"] for m in row["messages"] if m["role"] == "user")
-            said = [m["content"] for m in row["messages"] if m["role"] == "assistant"]
-            answer = said[-1] if said else str(row.get("chosen", ""))
-        items.append(
-            EvaluationItem(
-                id=row["id"],
-                question=question,
-                answer=answer,
-                passage=str(meta.get("passage", "")),
-                code=str(meta.get("code", "")),
-            )
-        )
-    return items
 
 
 def estimate(

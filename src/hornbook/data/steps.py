@@ -18,6 +18,7 @@ from hornbook.data.readers import read_source
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.data.tokens import TokenWriter
 from hornbook.errors import HornbookError
+from hornbook.lab.progress import Progress
 from hornbook.lab.step import Artifact, Estimate, StepContext, step
 
 _ROWS = 512
@@ -57,12 +58,23 @@ def gather(
     Facts: rows, bytes, sources {name: rows}, skipped (files of a folder that are not text) and, of those,
     examples.
     """
-    _start_over(ctx.folder, "corpus.json")
-    skipped: dict[str, str] = {}
     lineage = _lineage(ctx, source=str(source), limit_bytes=limit_bytes, seed=seed)
-    rows = read_source(source, limit_bytes=limit_bytes, seed=seed, text_field=text_field, skipped=skipped)
     progress = ctx.progress(limit_bytes, "bytes", str(source))
-    with CorpusWriter(ctx.folder, "documents", lineage) as writer:
+    options = {"limit_bytes": limit_bytes, "seed": seed, "text_field": text_field}
+    facts = gather_into(ctx.folder, source, lineage, progress, **options)
+    if facts["skipped"]:
+        ctx.say(f"{facts['skipped']} files were left out: they are not text, or of a kind that is not read.")
+    return facts
+
+
+def gather_into(
+    folder: Path, source: str | Path, lineage: Mapping[str, Any], progress: Progress, **options: Any
+) -> dict[str, Any]:
+    """The corpus of a source in `folder`, and the facts of `gather`; `options` are those of `read_source`."""
+    _start_over(folder, "corpus.json")
+    skipped: dict[str, str] = {}
+    rows = read_source(source, skipped=skipped, **options)
+    with CorpusWriter(folder, "documents", lineage) as writer:
         ids: Counter[str] = Counter()
         for chunk in _chunks(rows):
             for row in chunk:
@@ -72,9 +84,7 @@ def gather(
             before = writer.bytes
             writer.write_rows(chunk)
             progress.advance(writer.bytes - before)
-    corpus = Corpus.open(ctx.folder)
-    if skipped:
-        ctx.say(f"{len(skipped)} files were left out: they are not text, or of a kind that is not read.")
+    corpus = Corpus.open(folder)
     return {
         "rows": corpus.rows,
         "bytes": corpus.bytes,
