@@ -173,6 +173,15 @@ def test_attributes_do_not_depend_on_how_the_corpus_is_cut():
     assert whole.equals(cut.combine_chunks())
 
 
+def test_a_document_of_100_megabytes_is_named_too_long_and_its_neighbours_are_read():
+    texts = [prose(1), "word " * 20_000_000, prose(2)]
+    attributes = examined(texts, CurateSettings())
+    decision = decide(attributes, CurateSettings())
+    assert decision.kept.tolist() == [True, False, True]
+    assert (decision.reason[1], decision.score[1]) == ("too_long", 100_000_000)
+    assert attributes["measures"][1].as_py() is None
+
+
 def test_batches_are_cut_by_rows_and_bytes():
     batch = pa.RecordBatch.from_pydict({"text": ["a" * 10, "b" * 1000, "c" * 10, "d" * 10, "e" * 10]})
     pieces = list(bounded([batch], rows=3, size=500))

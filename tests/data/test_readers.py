@@ -14,6 +14,7 @@ import pytest
 import zstandard
 
 from hornbook.data.corpus import CorpusWriter
+from hornbook.data.html_text import html_text
 from hornbook.data.readers import read_source
 from hornbook.errors import HornbookError
 
@@ -126,12 +127,31 @@ def test_html_keeps_the_text_and_drops_the_rest(tmp_path):
     (row,) = read_source(tmp_path / "a.html")
     text = row["text"]
     assert text.split("\n\n")[0] == "The bridge"
-    assert text.count("The river rose") == 3
+    assert text.count("The river rose") == 2  # the block that stands there twice counts once
     assert "& boldly so." in text
     assert "if x:\n    y = 1 < 2" in text
     for gone in ("Home", "cookies", "no</p>", "Another story", "Copyright", "var x"):
         assert gone not in text
     assert json.loads(row["meta"]) == {"title": "A flood"}
+
+
+def test_teasers_notices_and_second_copies_stay_out():
+    main = "".join(
+        f"<p>Paragraph {i} of the article says what happened there and why it matters to all of us.</p>"
+        for i in range(9)
+    )
+    lead = "A sentence that stands in the page head and once more above the text, word for word."
+    page = (
+        "<body><p>This website uses cookies, and by reading on you agree to all of them being kept.</p>"
+        f"<h1>Title</h1><article><p>{lead}</p><p>{lead}</p><p>Jane Doe</p><figure><figcaption>A photograph "
+        f"of the harbour and of many ships in the evening light.</figcaption></figure>{main}</article><article>"
+        "<p>Another story is only teased here so that readers click on it and stay for longer.</p></article>"
+    )
+    _, text = html_text(page)
+    assert text.count(lead) == 1
+    assert "Paragraph 8" in text
+    for noise in ("cookies", "Jane Doe", "photograph", "teased"):
+        assert noise not in text
 
 
 def test_a_page_inside_one_form_is_still_read(tmp_path):

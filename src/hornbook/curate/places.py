@@ -60,7 +60,10 @@ class Pool:
     def examine(self, examiner: Examiner, pieces: Sequence[Piece]) -> Results:
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(
-            self.workers, mp_context=context, initializer=_begin, initargs=(examiner, os.getpid())
+            min(self.workers, len(pieces)),
+            mp_context=context,
+            initializer=_begin,
+            initargs=(examiner, os.getpid()),
         )
         todo = iter(pieces)
         running: dict[Future[bytes], int] = {}

@@ -19,7 +19,7 @@ def _names(text: str) -> frozenset[str]:
 _NEVER = _names(
     "script style noscript template svg math canvas iframe object embed select textarea video audio"
 )
-_DROPPED = _NEVER | _names("nav footer aside form button dialog menu map")
+_DROPPED = _NEVER | _names("nav footer aside form button dialog menu map figcaption time")
 _VOID = _names("area base br col embed hr img input link meta param source track wbr")
 _BLOCKS = _names(
     """
@@ -40,11 +40,16 @@ _ROLES = _names("navigation banner contentinfo search menu menubar dialog alert 
 _UNWANTED = re.compile(
     r"(?:^|[\s_-])(?:nav|navbar|navigation|menu|sidebar|footer|breadcrumbs?|cookies?|consent|share|sharing|social"
     r"|related|recommended|promo|advert|advertisement|ads?|newsletter|subscribe|popup|modal|comments?|pagination"
-    r"|skip-link|toolbar|masthead)(?:$|[\s_-])",
+    r"|skip-link|toolbar|masthead|by-?line|author|dateline|timestamp|post-meta|entry-meta|tags|gallery|caption"
+    r"|disclaimer|teaser|outbrain|taboola)(?:$|[\s_-])",
     re.IGNORECASE,
 )
 _SPACE = re.compile(r"[ \t\r\n\f\xa0]+")
 _WORD = re.compile(r"\w+")
+_ENDS = re.compile(r"[.!?:;…。！？\"'”’»)\]}=]\s*$")
+_NOTICE = re.compile(r"\bthis (?:web)?site uses cookies\b|^save my name, email\b", re.IGNORECASE)
+_CRUMB = 5  # words
+_MOST = 0.8  # share of the text that makes one of several articles the article
 _FEW_WORDS = 150
 _MUCH_MORE = 2
 
@@ -56,6 +61,7 @@ class _Block:
     link_words: int
     heading: bool
     main: bool  # inside <article> or <main>
+    article: int  # number of the outermost <article> it lies in, 0 for none
 
     @property
     def link_density(self) -> float:
@@ -72,6 +78,7 @@ class _Blocks(HTMLParser):
         self.title = ""
         self._stack: list[tuple[str, bool]] = []  # open elements: tag, is it dropped
         self._dropped = self._links = self._pre = self._main = 0
+        self._article = self._articles = 0  # how many are open; how many outermost ones there were
         self._parts: list[str] = []
         self._link_words = 0
         self._heading = False
@@ -127,7 +134,14 @@ class _Blocks(HTMLParser):
         if text.strip():
             words = len(_WORD.findall(text))
             self.blocks.append(
-                _Block(text, words, min(self._link_words, words), self._heading, self._main > 0)
+                _Block(
+                    text,
+                    words,
+                    min(self._link_words, words),
+                    self._heading,
+                    self._main > 0,
+                    self._articles if self._article else 0,
+                )
             )
         self._parts, self._link_words, self._heading = [], 0, False
 
@@ -138,6 +152,9 @@ class _Blocks(HTMLParser):
             self._pre += change
         elif tag in ("article", "main"):
             self._main += change
+        if tag == "article":
+            self._articles += change > 0 and self._article == 0
+            self._article += change
 
 
 def html_text(page: str) -> tuple[str, str]:
@@ -163,7 +180,9 @@ def _extracted(page: str, strict: bool) -> tuple[str, str]:
     inside = [block for block in blocks if block.main]
     if sum(b.words - b.link_words for b in inside) >= 0.4 * sum(b.words - b.link_words for b in blocks):
         blocks = inside or blocks
+    blocks = _one_article(blocks)
     kept = _content(blocks)
+    _withhold(blocks, kept)
     # A heading stays when the text below it stays.
     for i in range(len(blocks) - 2, -1, -1):
         if blocks[i].heading and blocks[i].link_density < 0.5 and kept[i + 1]:
@@ -172,9 +191,33 @@ def _extracted(page: str, strict: bool) -> tuple[str, str]:
     return _SPACE.sub(" ", parser.title).strip(), text
 
 
+def _one_article(blocks: list[_Block]) -> list[_Block]:
+    """The blocks of the article that holds most of the text, if there is one: the others are teasers."""
+    words: dict[int, int] = {}
+    for block in blocks:
+        words[block.article] = words.get(block.article, 0) + block.words - block.link_words
+    if len(words) - (0 in words) < 2:
+        return blocks
+    most = max((number for number in words if number), key=lambda number: words[number])
+    if words[most] < _MOST * sum(words.values()):
+        return blocks
+    return [block for block in blocks if block.article == most]
+
+
+def _withhold(blocks: list[_Block], kept: list[bool]) -> None:
+    """Take back what stands there a second time, notices of cookies, and crumbs: dates, names, addresses."""
+    seen: set[str] = set()
+    for i, block in enumerate(blocks):
+        again = block.words > _CRUMB and block.text in seen
+        seen.add(block.text)
+        crumb = block.words <= _CRUMB and not block.heading and not _ENDS.search(block.text)
+        if again or (crumb and "\n" not in block.text) or _NOTICE.search(block.text):
+            kept[i] = False
+
+
 def _content(blocks: list[_Block]) -> list[bool]:
     """The decision tree of the paper, figure 2b, on each block and its neighbours."""
-    nothing = _Block("", 0, 0, False, False)
+    nothing = _Block("", 0, 0, False, False, 0)
     kept = []
     for i, block in enumerate(blocks):
         before = blocks[i - 1] if i else nothing
