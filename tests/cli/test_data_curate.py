@@ -7,8 +7,8 @@ from command_line import call
 from hornbook.data.corpus import Corpus
 
 GOOD = (
-    "The miller of {0} had a {1} that was known to all who came with their corn. In the evening they sat "
-    "with him and he told of the {2} that had been lost in the river, and of the {3} which had never been found. "
+    "The miller of {0} had a {1} that was known to all who came with their corn. In the evening they "
+    "sat with him and he told of the {2} that had been lost in the river, and of the {3} which was never found. "
     "It was said that they would have to be there before the {4} rose, and that the road to {5} was long."
 )
 
@@ -30,7 +30,7 @@ def documents():
 
 
 QUESTION = (
-    "Seven blue kettles and nine copper pans hang over every stove in Kamala's workshop; each needs two nails, "
+    "Seven blue kettles and nine copper pans hang over every stove in Kamala's shop; each needs two nails, "
     "and she has bought forty nails already. How many more nails does Kamala need?"
 )
 

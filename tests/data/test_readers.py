@@ -143,8 +143,8 @@ def test_teasers_notices_and_second_copies_stay_out():
     lead = "A sentence that stands in the page head and once more above the text, word for word."
     page = (
         "<body><p>This website uses cookies, and by reading on you agree to all of them being kept.</p>"
-        f"<h1>Title</h1><article><p>{lead}</p><p>{lead}</p><p>Jane Doe</p><figure><figcaption>A photograph "
-        f"of the harbour and of many ships in the evening light.</figcaption></figure>{main}</article><article>"
+        f"<h1>Title</h1><article><p>{lead}</p><p>{lead}</p><p>Jane Doe</p><figure><figcaption>A "
+        f"photograph of the harbour and many ships in the evening.</figcaption></figure>{main}</article><article>"
         "<p>Another story is only teased here so that readers click on it and stay for longer.</p></article>"
     )
     _, text = html_text(page)
