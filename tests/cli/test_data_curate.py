@@ -7,8 +7,8 @@ from command_line import call
 from hornbook.data.corpus import Corpus
 
 GOOD = (
-    "The miller of {0} had a {1} that was known to all who came with their corn. In the evening they "
-    "sat with him and he told of the {2} that had been lost in the river, and of the {3} which was never found. "
+    "The miller of {0} had a {1} that was known to all who came with their corn. In the evening they sat "
+    "with him and he told of the {2} that was lost in the river, and of the {3} which was never found. "
     "It was said that they would have to be there before the {4} rose, and that the road to {5} was long."
 )
 

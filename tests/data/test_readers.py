@@ -144,7 +144,7 @@ def test_teasers_notices_and_second_copies_stay_out():
     page = (
         "<body><p>This website uses cookies, and by reading on you agree to all of them being kept.</p>"
         f"<h1>Title</h1><article><p>{lead}</p><p>{lead}</p><p>Jane Doe</p><figure><figcaption>A "
-        f"photograph of the harbour and many ships in the evening.</figcaption></figure>{main}</article><article>"
+        f"photograph of the harbour and ships in the evening.</figcaption></figure>{main}</article><article>"
         "<p>Another story is only teased here so that readers click on it and stay for longer.</p></article>"
     )
     _, text = html_text(page)
