@@ -16,6 +16,7 @@ from hornbook.cli import corpora, curation, machine, models, recipes
 from hornbook.cli import plan as plans
 from hornbook.cli import redteam as redteams
 from hornbook.cli import studio as studios
+from hornbook.cli import writing as writings
 from hornbook.errors import HornbookError
 
 _EPILOG = """\
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--scale", default="quick", help="smoke, quick, gpu or paper (default: quick)")
     sub.add_argument("--show", action="store_true", help="print the settings and the plan, and do nothing")
     sub.add_argument("-h", "--help", action="store_true", dest="wants_help", help="help, with every setting")
+    writings.add_budget(sub)
     home(sub)
 
     sub = command("papers", recipes.papers, "The recipes, their claims, and what was last measured.")
@@ -136,6 +138,12 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--id", help="show: the row with this id")
     sub.add_argument("--json", action="store_true", help="print JSON")
     curation.add_arguments(sub)
+    home(sub)
+
+    sub = command(
+        "write", writings.write, "Write a corpus: stories, textbooks, exercises, questions and more."
+    )
+    writings.add_arguments(sub)
     home(sub)
 
     sub = command("plan", plans.plan, "What training and serving a model would take: memory, days, cost.")

@@ -38,7 +38,7 @@ def data(args: argparse.Namespace) -> None:
         _print_list(result)
     elif args.action == "show":
         for row in result:
-            _print_row(row)
+            print_row(row)
     else:
         _print_facts(result)
 
@@ -55,7 +55,8 @@ def _print_list(corpora: Iterable[Mapping[str, Any]]) -> None:
             print(f"{entry['path']}\n    {entry['rows']:,} {entry['schema']}, {size}, {shards}")
 
 
-def _print_row(row: Mapping[str, Any]) -> None:
+def print_row(row: Mapping[str, Any]) -> None:
+    """One row of a corpus, as people read it."""
     print(f"--- {row['id']}  ({row['source']})")
     if "text" in row:
         print(row["text"])

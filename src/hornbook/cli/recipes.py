@@ -30,14 +30,19 @@ def run(args: argparse.Namespace) -> int:
     if args.wants_help:
         print(_RUN_HELP)
     settings = _settings(recipe, default, [*args.rest, *(["--help"] if args.wants_help else [])])
+    from hornbook.cli.writing import ledger_of
     from hornbook.lab.run import Run
+    from hornbook.lm.ledger import spending
 
     if args.show:
         _show(recipe, settings, args)
         return 0
     this = Run(args.home, recipe=recipe.name, scale=args.scale, settings=settings)
     print(f"{recipe.title}  ({recipe.paper})\nscale {args.scale}, into {this.folder}")
-    recipe.run(this, settings)
+    with spending(ledger_of(args)) as ledger:
+        recipe.run(this, settings)
+    if ledger.accounts:
+        this.report.section("What the calls cost").table(*ledger.table())
     this.finish()
     for claim in this.claims:
         print(_claim_line(claim))
@@ -54,6 +59,8 @@ usage: hornbook run RECIPE [--scale smoke|quick|gpu|paper] [--show] [--home FOLD
 
 Run a recipe: a name from `hornbook papers`, or a file of yours (./my_recipe.py).
 --show prints the resolved settings and the plan (time, memory, disk) and does nothing.
+--price IN/OUT with --budget-usd MONEY, or --budget-tokens TOKENS: stop before endpoints cost more than that;
+the same command with a larger budget goes on, and no answer is paid for twice.
 Any setting of the recipe is a flag; `hornbook run RECIPE --help` lists them.
 --parametrization NAME (standard, mup, depth_mup, completep) holds for every stage of training: learning rates
 follow the model's width and depth.

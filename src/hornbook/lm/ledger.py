@@ -40,7 +40,8 @@ class Price:
 class Account:
     """What one model cost. "Paid" calls went to the model; "cached" ones came from the store.
 
-    `seconds` is how long the answers took, added up over calls (of cached ones: when they were paid for).
+    `seconds` is how long the answers took, added up over calls (of cached ones: when they were paid for);
+    `at_once` the most calls that were on their way together.
     """
 
     paid_calls: int = 0
@@ -53,6 +54,7 @@ class Account:
     money: float = 0.0
     money_saved: float = 0.0
     seconds: float = 0.0
+    at_once: int = 0
 
     @property
     def calls(self) -> int:
@@ -80,9 +82,10 @@ class Projection:
     completion_tokens: float
     money: float
     seconds: float = 0.0
+    at_once: int = 1
 
-    def sentence(self, *, at_once: int = 1) -> str:
-        """Everything in one line; `at_once`: how many calls the model takes at a time."""
+    def sentence(self) -> str:
+        """Everything in one line, the time for `at_once` calls at a time."""
         from hornbook.lab.files import human_seconds
 
         parts = [
@@ -92,8 +95,8 @@ class Projection:
             f"{self.money:,.2f} in money",
         ]
         if self.seconds:
-            pace = f" at {at_once} calls at once" if at_once > 1 else ""
-            parts.append(f"{human_seconds(self.seconds / max(1, at_once))}{pace}")
+            pace = f" at {self.at_once} calls at once" if self.at_once > 1 else ""
+            parts.append(f"{human_seconds(self.seconds / max(1, self.at_once))}{pace}")
         return f"{', '.join(parts)} (from {self.seen} calls seen)"
 
 
@@ -196,16 +199,26 @@ class Ledger:
             completion_tokens=completion,
             money=self.price(model).of(prompt, completion),
             seconds=account.seconds * times,
+            at_once=max(1, account.at_once),
         )
+
+    def forecast(self, times: float) -> str:
+        """`project` of every model that answered, a sentence each; what has no price says so."""
+        told = []
+        for model in sorted(name for name, account in self.accounts.items() if account.calls):
+            priced = "" if self.price(model).known else " (no price given)"
+            told.append(f"{model}: {self.project(times, model=model).sentence()}{priced}")
+        return "; ".join(told) or "no model was asked anything"
 
     def room_for(self, model: str, in_flight: int) -> bool:
         """Whether one call more, beside `in_flight` others, is expected to stay in the budget.
 
         The first call goes alone: until it has landed nobody knows what one costs.
         """
+        account = self.account(model)
+        account.at_once = max(account.at_once, in_flight + 1)
         if self.budget is None and self.budget_tokens is None:
             return True
-        account = self.account(model)
         if account.calls == 0 and in_flight:
             return False
         with self._lock:
@@ -239,6 +252,20 @@ class Ledger:
             f"The budget of {' and '.join(limits)} is used up by {paid:,} calls now and {before:,} answers "
             f"kept from before. Every answer is stored; run the same command with a larger budget to go on."
         )
+
+    def table(self) -> tuple[list[str], list[list[object]]]:
+        """Columns and rows of what each model cost, for a report."""
+        columns = (
+            "paid_calls",
+            "cached_calls",
+            "failed_calls",
+            "prompt_tokens",
+            "completion_tokens",
+            "money",
+        )
+        accounts = self.as_json().items()
+        rows = [[model, *(account[name] for name in columns)] for model, account in accounts]
+        return ["model", *(name.replace("_", " ") for name in columns)], rows
 
     def as_json(self) -> dict[str, dict[str, float]]:
         """The accounts as plain numbers, for a report."""

@@ -134,7 +134,7 @@ def teach(
     """Rows, removed rows with reasons, and the lineage and counts of a real teacher's work.
 
     A large job begins with `PREVIEW` rows, after which its cost is said. `corrected` counts rows that were
-    right only after their correction turn.
+    right only after their correction turn, `facets` which topics, names... came out.
 
     Args:
         calls: fewer than there are tasks: they are spent where what is written so far is thin.
@@ -147,12 +147,14 @@ def teach(
     rows: list[Row] = []
     removed: list[Row] = []
     corrected = 0
+    fates: list[tuple[Mapping[str, str], bool]] = []
 
     def write(numbers: Sequence[int]) -> list[str]:
         nonlocal corrected
         texts = []
         for written in perform(teacher, [tasks[n] for n in numbers], progress=progress):
             texts.append("\n".join(text_of(row) for row in written.rows))
+            fates.append((written.task.facets, bool(written.rows)))
             if written.rows:
                 rows.extend(written.rows)
                 corrected += written.corrected
@@ -166,23 +168,29 @@ def teach(
         first = PREVIEW if calls >= 10 * PREVIEW else 0
         if first:
             write(range(first))
-            ctx.say(cost_sentence(teacher, rows=first, wanted=calls))
+            ledger: Ledger | None = getattr(teacher, "ledger", None)
+            if ledger is not None:
+                ctx.say(f"All {calls:,} rows will take {ledger.forecast(calls / first)}.")
         write(range(first, calls))
-    return rows, removed, {"teacher": teacher.identity, "corrected": corrected}
+    return rows, removed, {"teacher": teacher.identity, "corrected": corrected, "facets": _facets(fates)}
 
 
-def cost_sentence(teacher: LanguageModel, *, rows: int, wanted: int) -> str:
-    """What `wanted` rows will cost in calls, tokens, money and time, from the `rows` that were just
-    written."""
-    ledger: Ledger | None = getattr(teacher, "ledger", None)
-    name = getattr(teacher, "model", None)
-    model = name if isinstance(name, str) else teacher.identity
-    if ledger is None or not ledger.account(model).calls:
-        return f"{wanted:,} rows: {teacher.identity} keeps no account of what it costs."
-    at_once = min(wanted, max(1, int(getattr(teacher, "concurrency", 1))))
-    projection = ledger.project(wanted / rows, model=model)
-    unpriced = "" if ledger.price(model).known else " No price was given: say --price IN/OUT."
-    return f"{wanted:,} rows will take {projection.sentence(at_once=at_once)}.{unpriced}"
+def _facets(fates: Iterable[tuple[Mapping[str, str], bool]]) -> dict[str, dict[str, Any]]:
+    """For each kind of facet how many values were asked for and came out, and examples of those that never
+    did."""
+    asked: dict[str, dict[str, bool]] = {}
+    for facets, came in fates:
+        for kind, value in facets.items():
+            values = asked.setdefault(kind, {})
+            values[value] = values.get(value, False) or came
+    return {
+        kind: {
+            "asked": len(values),
+            "hit": sum(values.values()),
+            "never_hit": [value for value, came in values.items() if not came][:20],
+        }
+        for kind, values in asked.items()
+    }
 
 
 def open_for(ctx: StepContext, teacher: str | LanguageModel) -> Teacher:
