@@ -100,7 +100,7 @@ def compare_factors(
     original = original_length(config)
     file = token_file(test)
     far, near = (
-        _scored_from(long_rows(file, time, rows, across_documents=across_documents), original // 4)
+        scored_from(long_rows(file, time, rows, across_documents=across_documents), original // 4)
         for time in (target, original)
     )
     space = Space(pairs=config.rotary_dim // 2, scale=target / original)
@@ -132,7 +132,7 @@ def compare_factors(
     return {"long": long, "short": short}
 
 
-def _scored_from(rows: LongRows, start: int) -> LongRows:
+def scored_from(rows: LongRows, start: int) -> LongRows:
     """The same rows with nothing scored before position `start`."""
     targets = rows.targets.copy()
     targets[:, :start] = IGNORE
