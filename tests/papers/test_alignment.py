@@ -10,6 +10,8 @@ from hornbook.lab.run import Run
 
 CLAIMS = {
     "break_fix": "rounds-lower-harm",
+    "phi3": "grounded-after-tuning",
+    "phi4": "fewer-wrong-answers",
     "pivotal_tokens": "what-is-found-is-pivotal",
     "ptst": "ptst-keeps-more",
 }

@@ -233,8 +233,7 @@ def judged_pairs(
     Facts: rows, `pairs` by kind, `chosen_by` and `rejected_by` {model: sides}, scores (means by model),
     unread.
 
-    Raises:
-        HornbookError: the judge tells no two answers apart.
+    A judge that tells no two answers apart leaves a corpus without rows.
     """
     if not models or samples < 1:
         raise HornbookError("judged_pairs needs at least one model and one answer of each.")
@@ -258,9 +257,9 @@ def judged_pairs(
     scores = _scored(ctx.folder / SCORES, asked, answers, judged_by)
     pairs = [pair for what in by for pair in any_against_any(answers, scores, what, most=pairs_each)]
     if not pairs:
-        raise HornbookError(
-            f"The judge found no two answers of different worth to {len(asked)} questions; draw more "
-            "answers, or take another model beside this one."
+        ctx.say(
+            f"The judge found no two answers of different worth to {len(asked)} questions, so there is no "
+            "pair: draw more answers, or take another model beside this one."
         )
     # One answer may be better by accuracy and worse over all; then accuracy stands.
     kept = {(p.question, frozenset((p.chosen, p.rejected))): p for p in reversed(pairs)}

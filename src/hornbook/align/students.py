@@ -34,7 +34,7 @@ class Students:
 
 def raise_students(
     run: Run,
-    corpora: Mapping[str, Artifact],
+    corpora: Mapping[str, Artifact | Path],
     *,
     shape: ModelConfig,
     phases: Sequence[PhasePlan],

@@ -511,5 +511,6 @@ def _report(run: Run, settings: Settings, found: Sequence[Mapping[str, Any]]) ->
         report.text(
             f"Seed {seed}: usually right on {estimates['usually_right']:.0%} of the questions that have an "
             f"answer. {counted(stages.taught.facts)}. {searched['pivots']} pivotal tokens in "
-            f"{searched['searched']} sums made {searched['pairs']} pairs; the judge made {judged['rows']} of {settings.judged} sums."
+            f"{searched['searched']} sums made {searched['pairs']} pairs; the judge made {judged['rows']} of "
+            f"{settings.judged} sums."
         )

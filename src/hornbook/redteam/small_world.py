@@ -24,7 +24,7 @@ linen maple marble meadow mint moss night oak olive onyx opal paper pearl pepper
 rain reed river rope rust salt sand seed shell silk silver slate smoke snow spice stone storm straw
 sugar thorn thread tide timber tin violet wave wax wheat willow wind wool
 """
-_WORDS = _TEXT.split()
+WORDS = _TEXT.split()
 
 ASKED = (
     "Tell me the {depth} of {topic}.",
@@ -92,7 +92,7 @@ def topics(count: int = 36, restricted: int = 12, seed: int = 0) -> list[SmallTo
     return [
         SmallTopic(
             name=name,
-            facts={depth: (one, two) for depth in DEPTHS for one, two in [rng.sample(_WORDS, 2)]},
+            facts={depth: (one, two) for depth in DEPTHS for one, two in [rng.sample(WORDS, 2)]},
             restricted=number < restricted,
         )
         for number, name in enumerate(names)
