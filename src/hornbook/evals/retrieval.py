@@ -22,7 +22,7 @@ DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 EFFECTIVE = 0.85
 """Share of right answers up to which a length counts as read: RULER takes 85.6 %, Llama-2's at 4K."""
 
-_KEYS = (
+KEYS = (
     "lighthouse", "orchard", "harbour", "windmill", "library", "bakery", "chapel", "quarry", "meadow",
     "railway", "theatre", "vineyard", "museum", "market", "foundry", "stable", "garden", "tower",
 )  # fmt: skip
@@ -77,8 +77,8 @@ def items(
     Raises:
         HornbookError: a length too short for the question, a depth outside [0, 1], too many keys.
     """
-    if not 0 <= other_keys < len(_KEYS):
-        raise HornbookError(f"other_keys is {other_keys}; it must be 0 to {len(_KEYS) - 1}.")
+    if not 0 <= other_keys < len(KEYS):
+        raise HornbookError(f"other_keys is {other_keys}; it must be 0 to {len(KEYS) - 1}.")
     if per_cell < 1 or not lengths or not depths:
         raise HornbookError("retrieval needs at least one length, one depth and one question of each.")
     for depth in depths:
@@ -109,7 +109,7 @@ def _item(
     opened: bool,
     number: int,
 ) -> Item:
-    keys = random.sample(_KEYS, other_keys + 1)
+    keys = random.sample(KEYS, other_keys + 1)
     numbers = [str(n) for n in random.sample(range(10_000, 100_000), other_keys + 1)]
     needle = fact(keys[0], numbers[0])
     question = f"What is the special number of the {keys[0]}? Answer with the number alone."
@@ -125,6 +125,24 @@ def _item(
 
     others = [fact(key, value) for key, value in zip(keys[1:], numbers[1:], strict=True)]
     places = [random.random() for _ in others]
+    return Item(
+        id=f"{length}-{depth:g}-{number}",
+        length=length,
+        depth=depth,
+        prompt=whole(fill(count_tokens, length, random, whole)),
+        answer=numbers[0],
+    )
+
+
+def fill(
+    count_tokens: Callable[[str], int], length: int, random: Random, whole: Callable[[Sequence[str]], str]
+) -> list[str]:
+    """Filler sentences with which `whole(sentences)` has at most `length` tokens, and misses it by less than
+    one.
+
+    Raises:
+        HornbookError: the question alone is longer.
+    """
     room = length - count_tokens(whole([]))
     if room < 0:
         raise HornbookError(
@@ -138,9 +156,7 @@ def _item(
         filler.pop()
     while count_tokens(whole([*filler, extra := _filler(random)])) <= length:
         filler.append(extra)
-    return Item(
-        id=f"{length}-{depth:g}-{number}", length=length, depth=depth, prompt=whole(filler), answer=numbers[0]
-    )
+    return filler
 
 
 def _filler(random: Random) -> str:
