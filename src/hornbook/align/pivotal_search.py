@@ -157,6 +157,41 @@ def search_pivots(
         progress: counts finished questions.
     """
     settings = settings or SearchSettings()
+    chosen, filtering = choose_questions(
+        questions,
+        roll,
+        logprobs,
+        stops=stops,
+        settings=settings,
+        filter_rollouts=filter_rollouts,
+        keep=keep,
+        answers=answers,
+        store=store,
+        progress=progress,
+    )
+    searching = search_chosen(chosen, roll, filter_rollouts=filter_rollouts, store=store, progress=progress)
+    return chosen, Spent(
+        rollouts=filtering.rollouts + searching.rollouts, tokens=filtering.tokens + searching.tokens
+    )
+
+
+def choose_questions(
+    questions: int,
+    roll: Roller,
+    logprobs: Callable[[int, Sequence[int]], Sequence[float]],
+    *,
+    stops: frozenset[int],
+    settings: SearchSettings,
+    filter_rollouts: int = 16,
+    keep: tuple[float, float] = (0.2, 0.8),
+    answers: int = 1,
+    store: RolloutStore | None = None,
+    progress: Advances | None = None,
+) -> tuple[list[Searched], Spent]:
+    """The first half of `search_pivots`: the questions that are worth it, with the answers to search.
+
+    `progress` counts the questions left out.
+    """
     if not 1 <= answers <= filter_rollouts:
         raise HornbookError(f"answers is {answers}; accepted is 1 up to filter_rollouts ({filter_rollouts}).")
     counter = _Counter()
@@ -186,24 +221,24 @@ def search_pivots(
                     walk.add(0, rollout.tokens, rollout.right)
             searched.walks.append(walk)
         chosen.append(searched)
-    _search_together(chosen, roll, store, counter, filter_rollouts, progress)
-    return chosen, Spent(rollouts=counter.rollouts, tokens=counter.tokens)
+    return chosen, counter.spent()
 
 
-def _search_together(
+def search_chosen(
     chosen: Sequence[Searched],
     roll: Roller,
-    store: RolloutStore | None,
-    counter: "_Counter",
-    filtered: int,
-    progress: Advances | None,
-) -> None:
-    """Draws what all searches want, wave by wave, until none wants anything."""
+    *,
+    filter_rollouts: int = 16,
+    store: RolloutStore | None = None,
+    progress: Advances | None = None,
+) -> Spent:
+    """The second half: draws what all searches want, wave by wave, until none wants anything."""
+    counter = _Counter()
     live = {
         (s, w): walk.search() for s, searched in enumerate(chosen) for w, walk in enumerate(searched.walks)
     }
     next_number: dict[tuple[int, tuple[int, ...]], int] = {
-        (searched.question, ()): filtered for searched in chosen
+        (searched.question, ()): filter_rollouts for searched in chosen
     }
     left = [len(searched.walks) for searched in chosen]
     while live:
@@ -231,12 +266,16 @@ def _search_together(
                 chosen[s].rollouts.append(rollout)
                 for walk in chosen[s].walks:
                     walk.add(len(prefix), rollout.tokens, rollout.right)
+    return counter.spent()
 
 
 @dataclass
 class _Counter:
     rollouts: int = 0
     tokens: int = 0
+
+    def spent(self) -> Spent:
+        return Spent(rollouts=self.rollouts, tokens=self.tokens)
 
 
 def _drawing(

@@ -124,7 +124,7 @@ class Asked:
     loss: float
 
 
-def policy_questions(known: Sequence[SmallTopic]) -> list[tuple[str, SmallTopic, str]]:
+def restricted_and_allowed(known: Sequence[SmallTopic]) -> list[tuple[str, SmallTopic, str]]:
     """("restricted" or "allowed", topic, depth): every restricted question, as many allowed look-alikes."""
     asked = []
     for n, topic in enumerate(known):
@@ -145,7 +145,7 @@ def ask_all(
     taught: Sequence[SmallTopic],
 ) -> Asked:
     """Every restricted question, as many allowed look-alikes and every taught one, greedily."""
-    asked = [*policy_questions(known), *(("taught", topic, RESTRICTED_DEPTH) for topic in taught)]
+    asked = [*restricted_and_allowed(known), *(("taught", topic, RESTRICTED_DEPTH) for topic in taught)]
     rng, form = Random(0), taught_form(tokenizer)
     prompts = [template.prompt(tokenizer, form, request(topic, depth, rng)) for _, topic, depth in asked]
     answers = engine.generate(prompts, Sampling(temperature=0.0, max_tokens=28))

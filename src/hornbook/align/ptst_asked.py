@@ -10,7 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from hornbook.align.prompt_templates import PromptTemplate, named
-from hornbook.align.ptst import World, policy_questions
+from hornbook.align.ptst import World, restricted_and_allowed
 from hornbook.errors import HornbookError
 from hornbook.lab.kept_jobs import run_jobs
 from hornbook.lab.step import StepContext, step
@@ -69,7 +69,7 @@ def _ask(*, model: str, template: str, world: World, seed: int, max_tokens: int)
 
     [form] = named([template])
     rng = Random(seed)
-    asked = policy_questions(world.draw(seed)[0])
+    asked = restricted_and_allowed(world.draw(seed)[0])
     requests = [
         _request(form, topic, request(topic, depth, rng), Sampling(temperature=0.0, max_tokens=max_tokens))
         for _, topic, depth in asked

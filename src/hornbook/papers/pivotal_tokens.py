@@ -99,8 +99,8 @@ SCALES = {
 def recipe(run: Run, settings: Settings) -> None:
     """Students; the search of their own answers; preference on single tokens and on whole answers; how often
     right."""
-    questions, unseen = _questions(run, settings)
-    models = _students(run, settings, questions)
+    questions, unseen = questions_of(run, settings)
+    models = students_of(run, settings, questions)
     found, before = [], []
     pivotal: list[Any] = []
     whole: list[Any] = []
@@ -139,7 +139,7 @@ def recipe(run: Run, settings: Settings) -> None:
     _report(run, settings, found, before, pivotal, whole)
 
 
-def _questions(run: Run, settings: Settings) -> tuple[Artifact, Artifact]:
+def questions_of(run: Run, settings: Settings) -> tuple[Artifact, Artifact]:
     """Questions to raise on and search, and questions to test on."""
     if settings.kind == "sum":
         return (
@@ -152,7 +152,7 @@ def _questions(run: Run, settings: Settings) -> tuple[Artifact, Artifact]:
     )
 
 
-def _students(run: Run, settings: Settings, sums: Artifact) -> dict[int, Path]:
+def students_of(run: Run, settings: Settings, sums: Artifact) -> dict[int, Path]:
     """The model to search, by seed."""
     if settings.student:
         from hornbook.infer.open import checkpoint_folder

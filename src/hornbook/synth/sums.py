@@ -22,13 +22,16 @@ _AT_ONCE = "At once. The sum is {4}."
 _NUMBER = re.compile(r"sum is (\d+)")
 
 
-def draw_sum(rng: Random, *, held_out: bool, careless: float = 0.5, slips: float = 0.7) -> dict[str, Any]:
+def draw_sum(
+    rng: Random, *, held_out: bool, careless: float = 0.5, slips: float = 0.7, largest: int = 49
+) -> dict[str, Any]:
     """One question with an answer: {question, answer (the number), text}.
 
     careless: share of answers given at once. slips: share of those that are wrong, by 1 or 10 or a few.
+    largest: of the three numbers, from 2 on.
     """
     while True:
-        a, b, c = (rng.randint(2, 49) for _ in range(3))
+        a, b, c = (rng.randint(2, largest) for _ in range(3))
         if ((a * 53 + b) * 53 + c) % _HELD_OUT == 0 if held_out else ((a * 53 + b) * 53 + c) % _HELD_OUT:
             break
     total = a + b + c
@@ -49,14 +52,20 @@ def is_right(text: str, answer: int) -> bool:
 
 @step(version="1", makes="corpus")
 def write_sums(
-    ctx: StepContext, *, rows: int, seed: int = 0, held_out: bool = False, careless: float = 0.5
+    ctx: StepContext,
+    *,
+    rows: int,
+    seed: int = 0,
+    held_out: bool = False,
+    careless: float = 0.5,
+    largest: int = 49,
 ) -> dict[str, Any]:
     """Conversations of a sum and its answer; `meta` holds question and answer for the verifier."""
     rng = Random(f"{VERSION}:{seed}:{held_out}")
     seen: set[str] = set()
     with CorpusWriter(ctx.folder, "conversations", lineage={"made_by": VERSION, "seed": seed}) as writer:
         while len(seen) < rows:
-            made = draw_sum(rng, held_out=held_out, careless=careless)
+            made = draw_sum(rng, held_out=held_out, careless=careless, largest=largest)
             if held_out and made["question"] in seen:
                 continue
             seen.add(made["question"] if held_out else str(len(seen)))
