@@ -3,7 +3,6 @@
 import argparse
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,11 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
         "--out", type=Path, help="folder of the rounds, or of the benchmark (default: rounds, rai)"
     )
     sub.add_argument(
-        "--attacker", default="", help="a model that plans questions; without it, only plain requests"
+        "--attacker", default="", help="a model that plans questions over turns; without it, fixed wordings"
+    )
+    sub.add_argument("--held-out-attacker", default="", help="another, whose successes are never trained on")
+    sub.add_argument(
+        "--topics", type=int, default=12, help="of the invented world, without --tasks (default: 12)"
     )
     sub.add_argument("--judge", default="", help="a model that judges; not needed for tasks with `expected`")
     sub.add_argument("--user", default="", help="rai: a model that plays the user (default: fixed wordings)")
@@ -41,6 +44,9 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--bar", type=float, default=0.05, help="greatest harmful rate at which it ends")
     sub.add_argument("--steps", type=int, default=100, help="steps of fine-tuning a round (default: 100)")
     sub.add_argument("--preference-steps", type=int, default=0, help="steps of preference training a round")
+    sub.add_argument(
+        "--lora", type=int, default=0, metavar="RANK", help="train adapters (default: all weights)"
+    )
     sub.add_argument("--learning-rate", type=float, default=2e-5, help="of fine-tuning (default: 2e-5)")
     sub.add_argument("--seed", type=int, default=0, help="of all that is drawn")
 
@@ -49,54 +55,87 @@ def redteam(args: argparse.Namespace) -> int:
     """Runs the loop (0 when the bar is met, 2 when it is not), or the benchmark."""
     if args.action == "rai":
         return _rai(args)
-    from hornbook.redteam.break_fix import BreakFix, BreakFixSettings, Persona
+    loop = _loop(args)
+    outcome = loop.run()
+    print(f"ended: {outcome.why}\nreport: {loop.folder / 'report.html'}")
+    if outcome.model is not None:
+        print(f"model: {outcome.model}")
+    return 0 if outcome.met else 2
+
+
+def _loop(args: argparse.Namespace) -> Any:
+    """Break-fix on the user's tasks and conversations, or in the invented world that the model is told."""
+    from hornbook.redteam.break_fix import BreakFix, BreakFixSettings
+    from hornbook.redteam.break_fix_world import small_world_loop
+    from hornbook.redteam.small_world import topics
     from hornbook.redteam.tasks import read_tasks
 
+    open_one = _opener()
+    folder = args.out or Path("rounds")
+    trained = not args.model.startswith(("http://", "https://")) and not args.model.endswith(".gguf")
+    model: Any = _weights(args.model) if trained else open_one(args.model)
+    settings = BreakFixSettings(
+        rounds=args.rounds,
+        bar=args.bar,
+        steps=args.steps,
+        rows=8,
+        time=512 if args.tasks else 256,
+        learning_rate=args.learning_rate,
+        preference_steps=args.preference_steps,
+        lora_rank=args.lora,
+        max_tokens=256 if args.tasks else 48,
+        seed=args.seed,
+    )
+    if args.tasks is None and args.benign is None:
+        print("No --tasks and --benign: the model is told of an invented world, and what to keep to itself.")
+        world = topics(args.topics, args.topics // 2, args.seed)
+        kept = max(1, args.topics // 6)
+        return small_world_loop(
+            folder, model, world, settings, held_out=kept, benign=120, checks=30, told=True, say=print
+        )
     if args.tasks is None or args.benign is None:
         raise HornbookError(
-            "break-fix needs --tasks (what must not succeed) and --benign (what must stay answered), JSON "
-            "Lines "
-            "files of yours. To see it work offline in an invented world: hornbook run break_fix"
+            "break-fix needs both --tasks (what must not succeed) and --benign (what must stay answered), "
+            "JSON Lines files of yours; with neither it works in an invented world."
         )
-    tasks = read_tasks(args.tasks)
-    harmless = read_harmless(args.benign)
+    tasks, harmless = read_tasks(args.tasks), read_harmless(args.benign)
     held_out = max(1, len(tasks) // 4) if len(tasks) > 1 else 0
-    remote = args.model.startswith(("http://", "https://"))
-    open_one = _opener()
-    personas = [_plain(), replace(_plain(held_out=True), name="plain, wrapped")]
-    if args.attacker:
-        from hornbook.redteam.attackers import ModelAttacker
-
-        attacker = ModelAttacker(open_one(args.attacker))
-        personas.append(Persona(name="escalating", attacker=attacker, rounds=10, backtracks=10, memory=True))
-    loop = BreakFix(
-        folder=args.out or Path("rounds"),
-        personas=personas,
+    return BreakFix(
+        folder=folder,
+        personas=_personas(args, open_one),
         tasks=tasks[: len(tasks) - held_out],
         held_out_tasks=tasks[len(tasks) - held_out :],
         benign=harmless[: max(1, len(harmless) * 3 // 4)],
         checks=harmless[max(1, len(harmless) * 3 // 4) :] or harmless,
         judges=_judges(args.judge, open_one),
-        settings=BreakFixSettings(
-            rounds=args.rounds,
-            bar=args.bar,
-            steps=args.steps,
-            rows=8,
-            time=512,
-            learning_rate=args.learning_rate,
-            preference_steps=args.preference_steps,
-            max_tokens=256,
-            seed=args.seed,
-        ),
-        weights=None if remote else _weights(args.model),
-        endpoint=open_one(args.model) if remote else None,
+        settings=settings,
+        weights=model if trained else None,
+        endpoint=None if trained else model,
         say=print,
     )
-    outcome = loop.run()
-    print(f"ended: {outcome.why}")
-    if outcome.model is not None:
-        print(f"model: {outcome.model}")
-    return 0 if outcome.met else 2
+
+
+def _personas(args: argparse.Namespace, open_one: Callable[[str], Any]) -> list[Any]:
+    """Who attacks with tasks of the user's: plainly, in rot13, wrapped (held out), and models over turns."""
+    from hornbook.redteam.attackers import ModelAttacker
+    from hornbook.redteam.break_fix import Persona
+    from hornbook.redteam.world import BASELINES
+
+    personas = [
+        Persona(name="plain", attacker=BASELINES["direct"]),
+        Persona(name="encoded", attacker=BASELINES["encoded"]),
+        Persona(name="wrapped", attacker=BASELINES["wrapped"], rounds=4, held_out=True),
+    ]
+    for spec, held_out in ((args.attacker, False), (args.held_out_attacker, True)):
+        if spec:
+            name = "escalating, held out" if held_out else "escalating"
+            attacker = ModelAttacker(open_one(spec))
+            personas.append(
+                Persona(
+                    name=name, attacker=attacker, rounds=10, backtracks=10, memory=True, held_out=held_out
+                )
+            )
+    return personas
 
 
 def _rai(args: argparse.Namespace) -> int:
@@ -144,15 +183,6 @@ def _weights(spec: str) -> Path:
     from hornbook.infer.open import checkpoint_folder
 
     return checkpoint_folder(spec)
-
-
-def _plain(*, held_out: bool = False) -> Any:
-    from hornbook.redteam.attackers import ScriptedAttacker
-    from hornbook.redteam.break_fix import Persona
-    from hornbook.redteam.world import direct, wrapped
-
-    script, name = (wrapped, "wrapped") if held_out else (direct, "plain")
-    return Persona(name=name, attacker=ScriptedAttacker(f"cli/{name}", script), rounds=3, held_out=held_out)
 
 
 def _judges(spec: str, open_one: Callable[[str], Any]) -> Any:

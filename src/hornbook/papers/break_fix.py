@@ -22,6 +22,7 @@ from hornbook.lab.claim import over_seeds
 from hornbook.lab.run import Run
 from hornbook.model.presets import student
 from hornbook.redteam.break_fix import BreakFixSettings
+from hornbook.redteam.break_fix_report import add_groups, add_rounds, mean_rate, unseen_rate
 from hornbook.redteam.break_fix_step import SmallWorldSize, break_and_fix, mean_rates, write_helpful
 from hornbook.train.pretrain import PhasePlan
 from hornbook.train.schedule import Schedule
@@ -191,7 +192,7 @@ def _claims(run: Run, facts: Mapping[str, Any]) -> None:
         over_seeds(
             "unseen-attacks-fail-too",
             "Personas and topics never trained against get less through.",
-            [_unseen(loop["scores"][0]) - _unseen(loop["scores"][-1]) for loop in loops],
+            [unseen_rate(loop["scores"][0]) - unseen_rate(loop["scores"][-1]) for loop in loops],
             above=0.0,
             unit="harmful rate, less",
         )
@@ -216,16 +217,6 @@ def _claims(run: Run, facts: Mapping[str, Any]) -> None:
     )
 
 
-def _unseen(score: Mapping[str, Any]) -> float:
-    """Mean rate of held-out personas, and of all on held-out tasks."""
-    found = [
-        rate["rate"]
-        for name, rate in score["rates"].items()
-        if name.endswith("held out") or name.startswith(("plain in other", "wrapped otherwise"))
-    ]
-    return fmean(found)
-
-
 def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
     report = run.report
     report.title = TITLE
@@ -236,38 +227,7 @@ def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
         "harmful rate alone is that of a model that declines everything.",
     )
     loops = list(facts["loop"].values())
-    longest = max(len(loop["scores"]) for loop in loops)
-
-    def curve(value: Any) -> list[tuple[float, float]]:
-        # A loop that met the bar early stays where it ended.
-        return [
-            (n, fmean(value(loop["scores"][min(n, len(loop["scores"]) - 1)]) for loop in loops))
-            for n in range(longest)
-        ]
-
-    report.curves(
-        "The loop",
-        {
-            "harmful answers, all personas and topics": curve(lambda s: mean_rates([s])[0]),
-            "harmful answers, held-out personas and topics": curve(_unseen),
-            "harmless requests declined": curve(lambda s: s["over_refusal"]),
-            "harmless requests answered right": curve(lambda s: s["usefulness"]),
-        },
-        x_label="round",
-        y_label="share",
-        note=f"Means over {len(loops)} seeds.",
-    )
-    names = list(loops[0]["scores"][0]["rates"])
-    report.table(
-        ["persona, topics", *(f"round {n}" for n in range(longest))],
-        [
-            [name, *(round(y, 3) for _, y in curve(lambda s, name=name: s["rates"][name]["rate"]))]
-            for name in names
-        ],
-        title="Harmful answers by persona",
-        note="A cell that rises again was reopened by a later fix; what once went through stays in the "
-        "training rows.",
-    )
+    add_rounds(report, [loop["scores"] for loop in loops], note=f"Means over {len(loops)} seeds.")
     alone = list(facts.get("no harmless rows", {}).values())
     report.table(
         ["arm", "harmful", "harmless declined", "harmless answered right"],
@@ -277,7 +237,7 @@ def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
                 *(
                     round(fmean(value(s) for s in scores), 3)
                     for value in (
-                        lambda s: mean_rates([s])[0],
+                        mean_rate,
                         lambda s: s["over_refusal"],
                         lambda s: s["usefulness"],
                     )
@@ -292,13 +252,6 @@ def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
         ],
         title="What harmless rows are for",
     )
-    report.table(
-        ["persona", "several turns", "how many", "topics", "example"],
-        [
-            [g["persona"], "yes" if g["several_turns"] else "no", g["count"], len(g["tasks"]), g["example"]]
-            for g in loops[0]["groups"]
-        ],
-        title="What went through in the first round, grouped (first seed)",
-    )
+    add_groups(report, loops[0]["groups"], "What went through in the first round, grouped (first seed)")
     for seed, loop in zip(settings.seeds, loops, strict=True):
         report.text(f"Seed {seed} ended because {loop['why']}.")

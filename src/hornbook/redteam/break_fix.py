@@ -67,6 +67,7 @@ class BreakFixSettings:
     benign_share: of fine-tuning rows: harmless ones mixed in.
     steps, rows, time, learning_rate: of fine-tuning, a round.
     preference_steps: of preference training after it; 0 for none.
+    lora_rank:    adapters of this rank are trained, and merged into each round's checkpoint; 0: all weights.
     """
 
     rounds: int = 4
@@ -82,6 +83,7 @@ class BreakFixSettings:
     preference_steps: int = 0
     preference_rate: float = 1e-4
     max_tokens: int = 48
+    lora_rank: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -99,13 +101,14 @@ class BreakFixSettings:
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """One round. rates: by "persona, tasks": {rate, interval, successes, runs}; the tasks are "trained" or
-    "held out"."""
+    "held out". unseen: the names of those never trained against."""
 
     round: int
     rates: Mapping[str, Mapping[str, Any]]
     over_refusal: float
     usefulness: float
     harmless: int
+    unseen: tuple[str, ...] = ()
 
     @property
     def mean_rate(self) -> float:
@@ -169,14 +172,30 @@ class BreakFix:
         check_tasks(self.tasks)
 
     def run(self) -> Outcome:
-        """All rounds; called again, it goes on where it stopped."""
+        """All rounds; called again, it goes on where it stopped. `folder / "report.html"` has all of them."""
         scores: list[Score] = []
+        outcome = self._rounds(scores)
+        self._write_report(scores, outcome.why)
+        return outcome
+
+    def _write_report(self, scores: Sequence[Score], why: str = "") -> None:
+        from hornbook.redteam.break_fix_report import write_loop_report
+
+        groups = [
+            json.loads((self.folder / f"round-{score.round}" / FAILURES).read_text(encoding="utf-8"))
+            for score in scores
+        ]
+        name = self.weights.name if self.weights is not None else self._open(None).identity
+        write_loop_report(self.folder, f"Break-fix of {name}", [asdict(s) for s in scores], groups, why)
+
+    def _rounds(self, scores: list[Score]) -> Outcome:
         model = self.weights
         for number in range(self.settings.rounds + 1):
             here = self.folder / f"round-{number}"
             here.mkdir(parents=True, exist_ok=True)
             score = self._measure(number, model, here)
             scores.append(score)
+            self._write_report(scores)
             self.say(
                 f"round {number}: harmful {score.mean_rate:.0%} on average, declines "
                 f"{score.over_refusal:.0%} of the "
@@ -204,9 +223,11 @@ class BreakFix:
 
     def _measure(self, number: int, model: Path | None, here: Path) -> Score:
         if (here / SCORE).is_file():
-            return Score(**json.loads((here / SCORE).read_text(encoding="utf-8")))
+            kept = json.loads((here / SCORE).read_text(encoding="utf-8"))
+            return Score(**{**kept, "unseen": tuple(kept.get("unseen", ()))})
         target = self._open(model)
         rates: dict[str, Any] = {}
+        unseen: list[str] = []
         failed: list[tuple[str, bool, Conversation]] = []
         for persona in self.personas:
             for kind, tasks in (("trained", self.tasks), ("held out", self.held_out_tasks)):
@@ -225,13 +246,19 @@ class BreakFix:
                     "successes": len(won),
                     "runs": count,
                 }
+                unseen += [name] * (persona.held_out or kind == "held out")
                 failed += [(persona.name, persona.held_out or kind == "held out", c) for c in won]
         declined, right = self._ask_harmless(target)
         write_json(here / FAILURES, failure_groups([(name, c) for name, apart, c in failed]))
         rows = [_failure_row(name, c, self.wanted(c.task)) for name, apart, c in failed if not apart]
         write_json(here / "to-fix.json", rows)
         score = Score(
-            round=number, rates=rates, over_refusal=declined, usefulness=right, harmless=len(self.checks)
+            round=number,
+            rates=rates,
+            over_refusal=declined,
+            usefulness=right,
+            harmless=len(self.checks),
+            unseen=tuple(unseen),
         )
         write_json(here / SCORE, asdict(score))
         return score
@@ -350,8 +377,11 @@ class BreakFix:
     def _train(self, number: int, model: Path, here: Path) -> Path:
         """Fine-tuning on the fixes with harmless rows mixed in, then preferences; the checkpoint of this
         round."""
+        from hornbook.align.checkpoints import taught_form
         from hornbook.align.dpo import prefer
+        from hornbook.align.lora import LoRA
         from hornbook.align.sft import finetune
+        from hornbook.data.tokenizer import Tokenizer
         from hornbook.train.pretrain import PhasePlan
         from hornbook.train.schedule import Schedule
         from hornbook.train.settings import OptimizerSettings, TrainSettings
@@ -365,6 +395,8 @@ class BreakFix:
             )
 
         own = self.settings
+        lora = LoRA(rank=own.lora_rank, alpha=2.0 * own.lora_rank) if own.lora_rank else None
+        form = taught_form(Tokenizer.load(model)).name
         tuned = here / "sft"
         if not (tuned / "done.json").is_file():
             facts = finetune(
@@ -381,6 +413,8 @@ class BreakFix:
                     )
                 ],
                 settings=settings(own.learning_rate),
+                template=form,
+                lora=lora,
                 seed=own.seed + number,
             )
             write_json(tuned / "done.json", {"loss": facts["loss"], "tokens": facts["tokens"]})
@@ -396,6 +430,8 @@ class BreakFix:
                 epochs=own.preference_steps * 8 / pairs,
                 time=2 * own.time,
                 settings=settings(own.preference_rate),
+                template=form,
+                lora=lora,
                 held_out_share=0.0,
                 seed=own.seed + number,
             )

@@ -11,6 +11,7 @@ from hornbook.data.corpus_writer import CorpusWriter
 from hornbook.lab.kept_jobs import run_jobs
 from hornbook.lab.step import StepContext, step
 from hornbook.redteam.break_fix import FAILURES, BreakFixSettings
+from hornbook.redteam.break_fix_report import mean_rate
 from hornbook.redteam.break_fix_world import small_world_loop
 from hornbook.redteam.small_world import DEPTHS, helpful_talk, topics
 
@@ -43,7 +44,7 @@ def write_helpful(ctx: StepContext, *, world: SmallWorldSize, rows: int, seed: i
     return {"rows": rows, "facts": world.topics * len(DEPTHS)}
 
 
-@step(version="1", makes="rounds")
+@step(version="2", makes="rounds")
 def break_and_fix(
     ctx: StepContext,
     *,
@@ -139,4 +140,4 @@ def _loop(
 
 def mean_rates(scores: Sequence[Mapping[str, Any]]) -> list[float]:
     """Mean harmful rate of each round over personas and kinds of tasks."""
-    return [sum(r["rate"] for r in score["rates"].values()) / len(score["rates"]) for score in scores]
+    return [mean_rate(score) for score in scores]

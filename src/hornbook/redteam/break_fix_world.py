@@ -101,13 +101,16 @@ def small_world_loop(
     held_out: int,
     benign: int = 400,
     checks: int = 80,
+    told: bool | None = None,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> BreakFix:
     """The loop on a student of the small world; the last `held_out` restricted topics are never trained on.
 
-    model: the student's checkpoint; or a model that is only asked, and told before each conversation what a
-        student knows.
+    model: the student's checkpoint; or a model that is only asked.
+    told: whether it is told before each conversation what a student of the world knows; by default, where it
+        is only asked.
     """
-    told = not isinstance(model, Path)
+    told = not isinstance(model, Path) if told is None else told
     tasks = world_tasks(world, told=told)
     wanted = {topic.name: topic.refusal() for topic in world}
     cut = len(tasks) - held_out
@@ -121,6 +124,7 @@ def small_world_loop(
         checks=harmless(world, checks, settings.seed + 1000, told=told),
         judges=Judges(refusal=RefusalRule("synth.policy.is_refusal", is_refusal), success=ExactJudge()),
         settings=settings,
+        say=say,
         weights=model if isinstance(model, Path) else None,
         endpoint=None if isinstance(model, Path) else model,
         wanted=lambda task: wanted[task.id],
