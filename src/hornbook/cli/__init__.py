@@ -159,9 +159,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--chat",
         action=argparse.BooleanOptionalAction,
-        help="ask generated benchmarks in turns (default: where the model has a template)",
+        help="ask in the chat template (default: generated answers where the model has one, likelihoods not)",
     )
     sub.add_argument("--online", action="store_true", help="fetch from the hub what is not here")
+    sub.add_argument("--judge", metavar="MODEL", help="who grades mt-bench (default: the model itself)")
     sub.add_argument("--against", metavar="MODEL", help="a second model: the same items, compared in pairs")
     sub.add_argument("--store", type=Path, help="where answers to benchmarks are kept (default: in --home)")
     sub.add_argument("--log", type=Path, metavar="FOLDER", help="write logs that `inspect view` opens")

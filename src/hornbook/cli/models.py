@@ -52,12 +52,14 @@ def evaluate(args: argparse.Namespace) -> int:
     """Measures a model, or two side by side; exits with 1 when some answers never came."""
     import json
     import sys
+    from contextlib import nullcontext
     from dataclasses import asdict
 
     from hornbook.evals import comparison, result, suite
     from hornbook.evals.benchmarks.run import Asking
     from hornbook.evals.sample_store import SampleStore
     from hornbook.lab.progress import Progress
+    from hornbook.lm.store import CallStore
 
     if args.list:
         print(suite.describe(args.data))
@@ -71,7 +73,9 @@ def evaluate(args: argparse.Namespace) -> int:
     given = {} if args.seed is None else {"seed": args.seed}
     asking = Asking(shots=args.shots, chat=args.chat, data=args.data, online=args.online)
     measured = []
-    with SampleStore(args.store or args.home / "samples.sqlite") as store:
+    needs_calls = any(spec.startswith("http") for spec in (*specs, args.judge or ""))
+    kept = CallStore(args.home / "calls.sqlite") if needs_calls else nullcontext()
+    with SampleStore(args.store or args.home / "samples.sqlite") as store, kept as calls:
         for spec in specs:
             if not args.json:
                 say(f"measuring {spec}")
@@ -81,7 +85,9 @@ def evaluate(args: argparse.Namespace) -> int:
                     tasks=tasks,
                     items=_items(args.items),
                     benchmarks=asking,
+                    judge=args.judge,
                     store=store,
+                    calls=calls,
                     watch=lambda total, task: Progress(total, "answers", task),
                     **given,
                 )

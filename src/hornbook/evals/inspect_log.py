@@ -9,7 +9,7 @@ from typing import Any
 from hornbook.errors import HornbookError
 
 from .result import Result
-from .sample_store import SampleStore, run_key
+from .sample_store import SampleStore
 
 
 def write_logs(results: Sequence[Result], model: str, folder: Path, store: SampleStore) -> list[Path]:
@@ -77,8 +77,8 @@ def _finite(value: float) -> float:
 
 
 def _samples(result: Result, store: SampleStore) -> list[Mapping[str, Any]]:
-    told = {name: result.details.get(name) for name in ("model", "task", "card", "shots", "chat")}
-    known = store.known(run_key(told), result.ids) if result.ids else {}
+    run = result.details.get("run")
+    known = store.known(run, result.ids) if run and result.ids else {}
     if not known:
         return [
             {"id": number, **sample, "values": {"right": float(bool(sample.get("right")))}}

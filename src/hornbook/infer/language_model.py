@@ -17,6 +17,7 @@ from hornbook.lm.base import (
     Capabilities,
     Completion,
     Failure,
+    Message,
     Request,
     Sampling,
     Score,
@@ -140,7 +141,28 @@ class LocalModel:
         spaces at the prompt's end counted to the continuation, as evaluation harnesses do. An empty
         prompt stands for the end-of-text token. Of a prompt beyond the context its end is kept.
         """
-        split = [self._split(prompt, continuation) for prompt, continuation in pairs]
+        return self._score([self._split(prompt, continuation) for prompt, continuation in pairs])
+
+    def score_answers(self, pairs: Sequence[tuple[Sequence[Message], str]]) -> list[Score]:
+        """Log-likelihood of each answer after a conversation in the model's chat template.
+
+        Raises:
+            HornbookError: the model has no chat template, or a conversation does not fit the context.
+        """
+        most = self.engine.config.max_position
+        split = []
+        for messages, answer in pairs:
+            before = self.chat.encode([message.as_json() for message in messages])
+            after = self.tokenizer.encode(answer)
+            if len(before) + len(after) > most:
+                raise HornbookError(
+                    f"A conversation has {len(before) + len(after)} tokens and the context of "
+                    f"{self.identity} holds {most}. Ask with fewer examples (--shots)."
+                )
+            split.append((before, after))
+        return self._score(split)
+
+    def _score(self, split: Sequence[tuple[list[int], list[int]]]) -> list[Score]:
         alike: dict[tuple[int, ...], list[int]] = {}
         for i, (prompt, _) in enumerate(split):
             alike.setdefault(tuple(prompt), []).append(i)
@@ -151,7 +173,7 @@ class LocalModel:
         results: dict[int, Score] = {}
         for members, own in zip(alike.values(), scored):
             results.update(zip(members, own))
-        return [results[i] for i in range(len(pairs))]
+        return [results[i] for i in range(len(split))]
 
     def _split(self, prompt: str, continuation: str) -> tuple[list[int], list[int]]:
         spaces = len(prompt) - len(prompt.rstrip())

@@ -3,12 +3,16 @@
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.infer.language_model import LocalModel
 from hornbook.infer.weights import Weights
 from hornbook.lm.base import LanguageModel
+
+if TYPE_CHECKING:
+    from hornbook.lm.store import CallStore
 
 ACCEPTED = (
     "a checkpoint folder (with config.json), a .gguf file, 'smollm2' or 'embedded' (the embedded "
@@ -21,11 +25,13 @@ def open_model(
     *,
     weights: Weights = "auto",
     max_rows: int = 64,
+    calls: "CallStore | None" = None,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> LanguageModel:
     """The model that `spec` names: see `ACCEPTED`.
 
-    weights, max_rows: of local models (see `Engine`). say: told what takes long (a first download).
+    weights, max_rows: of local models (see `Engine`). calls: keeps the answers of endpoints, so that none is
+    paid twice. say: told what takes long (a first download).
 
     Raises:
         HornbookError: nothing is there by that name; the message lists what is accepted.
@@ -34,7 +40,7 @@ def open_model(
     if text.startswith(("http://", "https://")):
         from hornbook.lm.endpoint import EndpointModel
 
-        return EndpointModel.from_spec(text)
+        return EndpointModel.from_spec(text, store=calls)
     return open_local(spec, weights=weights, max_rows=max_rows, say=say)
 
 

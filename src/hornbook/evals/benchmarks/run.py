@@ -2,39 +2,28 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from hornbook.errors import HornbookError
 from hornbook.evals.asking import converses
-from hornbook.evals.result import Result, Score, both_sides, score_of
-from hornbook.evals.sample_store import SampleStore
+from hornbook.evals.result import Result, Score, both_sides, not_answered, score_of
+from hornbook.evals.sample_store import SampleStore, run_key
 from hornbook.lab.statistics import Interval
-from hornbook.lm.base import (
-    Advances,
-    Completion,
-    Failure,
-    LanguageModel,
-    Message,
-    Request,
-    Sampling,
-    require,
-)
+from hornbook.lm.base import Advances, Failure, LanguageModel, Message, require
+from hornbook.lm.base import Score as Likelihood
 
 from .card import Card
+from .generate import AT_ONCE, generate, parts
 from .items import Item, make_items
-from .scorers import scorer
-from .source import read_rows
+from .source import read_rows, read_worked
 
-_AT_ONCE = 256
-"""Items asked, graded and kept together: what a stopped run loses at most."""
 _SHOWN = 2000
 """Characters of a question that are kept for people; examples stand before them."""
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +33,7 @@ class Asking:
     items:  a sample of so many; None: all.
     shots:  examples before each question; None: as the card says.
     seed:   of the sample.
-    chat:   ask in turns where the model can; None: as the card says (likelihoods never do).
+    chat:   ask in turns where the model can; None: as the card says (likelihoods: only when told to).
     data:   the user's folder of benchmark files.
     online: fetch from the hub what is not here.
     """
@@ -66,10 +55,44 @@ def load_items(card: Card, asking: Asking) -> list[Item]:
         if not card.source.shots_split:
             raise HornbookError(f"{card.name} has no split for examples; use --shots 0.")
         shot_rows = read_rows(card, card.source.shots_split, data=asking.data, online=asking.online)
-    items = make_items(card, rows, count=asking.items, shots=shots, shot_rows=shot_rows, seed=asking.seed)
+    items = make_items(
+        card,
+        rows,
+        count=asking.items,
+        shots=shots,
+        shot_rows=shot_rows,
+        worked=_worked(card, asking),
+        seed=asking.seed,
+    )
     if not items:
         raise HornbookError(f"{card.name}: the split {card.source.split!r} has no items that can be asked.")
     return items
+
+
+def _worked(card: Card, asking: Asking) -> dict[str, str]:
+    return {} if asking.shots == 0 else read_worked(card, asking.data)
+
+
+def _in_turns(card: Card, model: LanguageModel, asking: Asking) -> bool:
+    """Whether the chat template is used.
+
+    Raises:
+        HornbookError: it was asked for, and the card or the model has no place for it.
+    """
+    if card.kind == "generate":
+        return (card.generate.chat if asking.chat is None else asking.chat) and converses(model)
+    if not asking.chat:
+        return False
+    if card.kind not in ("choice", "true-share"):
+        raise HornbookError(
+            f"{card.name} is scored on running text, where a chat template has no place; leave --chat out."
+        )
+    if not (hasattr(model, "score_answers") and converses(model)):
+        raise HornbookError(
+            f"{model.identity} cannot score answers after a chat template: that needs a checkpoint on this "
+            "machine whose tokenizer has one. Leave --chat out."
+        )
+    return True
 
 
 def run_card(
@@ -95,50 +118,61 @@ def run_card(
     if card.kind != "generate":
         require(model, "can_score", role="model")
     items = load_items(card, asking) if items is None else items
-    chat = card.generate.chat if asking.chat is None else asking.chat
-    chat = chat and card.kind == "generate" and converses(model)
+    chat = _in_turns(card, model, asking)
     shots = card.shots if asking.shots is None else asking.shots
-    told = {
+    told: dict[str, Any] = {
         "model": model.identity,
         "task": card.name,
         "card": card.fingerprint,
         "shots": shots,
         "chat": chat,
     }
+    if _worked(card, asking):
+        told["worked"] = True
     run = store.begin(told) if store else ""
     known = store.known(run, [item.id for item in items]) if store else {}
     todo = [item for item in items if item.id not in known]
     if progress is not None and len(items) > len(todo):
         progress.advance(len(items) - len(todo))
-    failures: list[Failure] = []
-    for part in _parts(todo, _AT_ONCE):
-        if card.kind == "generate":
-            found, failed = _generate(card, model, part, chat, progress)
-            failures += failed
-        else:
-            found = _likelihoods(card, model, part)
+    asked = {item.id: item for item in todo}
+
+    def keep(found: Mapping[str, Mapping[str, Any]]) -> None:
+        whole = {
+            name: {
+                **sample,
+                "asked": asked[name].questions[0][-_SHOWN:],
+                "reference": _reference(asked[name]),
+            }
+            for name, sample in found.items()
+        }
+        known.update(whole)
+        if store:
+            store.put(run, whole)
+
+    failures: dict[str, Failure] = {}
+    if card.kind == "generate":
+        failures = generate(card, model, todo, chat=chat, keep=keep, progress=progress)
+    else:
+        for part in parts(todo, AT_ONCE):
+            keep(_likelihoods(card, model, part, chat))
             if progress is not None:
                 progress.advance(len(part))
-        for item in part:
-            if item.id in found:
-                found[item.id] |= {"asked": item.questions[0][-_SHOWN:], "reference": _reference(item)}
-        known.update(found)
-        if store:
-            store.put(run, found)
     done = [(item, known[item.id]) for item in items if item.id in known]
     if not done:
-        why = f" ({failures[0].kind}: {failures[0].message})" if failures else ""
+        first = next(iter(failures.values()), None)
+        why = f" ({first.kind}: {first.message})" if first else ""
         raise HornbookError(f"{model.identity} answered none of the {len(items)} items of {card.name}{why}.")
-    return _summary(card, done, failures, told, time.perf_counter() - began)
+    details = {**told, "run": run_key(told)}
+    return _summary(card, done, failures, details, time.perf_counter() - began)
 
 
-def _parts(values: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    for begin in range(0, len(values), size):
-        yield values[begin : begin + size]
+def _likelihoods(
+    card: Card, model: LanguageModel, items: Sequence[Item], chat: bool
+) -> dict[str, dict[str, Any]]:
+    """{item: its log-likelihoods and values}; every continuation of a question in one call.
 
-
-def _likelihoods(card: Card, model: LanguageModel, items: Sequence[Item]) -> dict[str, dict[str, Any]]:
-    """{item: its log-likelihoods and values}; every continuation of a question in one call."""
+    In turns the question is the user's and the choice, without the delimiter, the answer.
+    """
     if card.kind == "text":
         return _bits(model, items)
     pairs: list[tuple[str, str]] = []
@@ -152,7 +186,7 @@ def _likelihoods(card: Card, model: LanguageModel, items: Sequence[Item]) -> dic
         else:
             pairs += [(item.questions[0], choice) for choice in item.choices]
         spans.append((begin, len(pairs)))
-    scores = model.score(pairs)
+    scores = _score_in_turns(card, model, pairs) if chat else model.score(pairs)
     found = {}
     for item, (begin, end) in zip(items, spans):
         own = scores[begin:end]
@@ -165,6 +199,14 @@ def _likelihoods(card: Card, model: LanguageModel, items: Sequence[Item]) -> dic
             "logprobs": logprobs,
             "read": options[best].strip() if options else "",
         }
+    return found
+
+
+def _score_in_turns(card: Card, model: Any, pairs: Sequence[tuple[str, str]]) -> list[Likelihood]:
+    system = (Message("system", card.ask.system),) if card.ask.system else ()
+    found: list[Likelihood] = model.score_answers(
+        [((*system, Message("user", asked)), end.removeprefix(card.ask.delimiter)) for asked, end in pairs]
+    )
     return found
 
 
@@ -203,44 +245,10 @@ def _likelihood_values(card: Card, item: Item, logprobs: Sequence[float], greedy
     return values
 
 
-def _generate(
-    card: Card, model: LanguageModel, items: Sequence[Item], chat: bool, progress: Advances | None
-) -> tuple[dict[str, dict[str, Any]], list[Failure]]:
-    """Greedy answers, graded. A failed call is no answer; what cannot be graded is kept and not scored."""
-    told = card.generate
-    sampling = Sampling(temperature=0.0, max_tokens=told.max_tokens, stop=() if chat else told.stop)
-    requests = []
-    for item in items:
-        if chat:
-            system = (Message("system", card.ask.system),) if card.ask.system else ()
-            turns = (*system, Message("user", item.questions[0]))
-            requests.append(Request(messages=turns, sampling=sampling, tag=card.name))
-        else:
-            requests.append(Request(prompt=item.questions[0], sampling=sampling, tag=card.name))
-    results = model.complete(requests, progress=progress)
-    answered = [(item, result.text) for item, result in zip(items, results) if isinstance(result, Completion)]
-    texts = [_cut(text, told.stop) if chat else text for _, text in answered]
-    graded = scorer(told.scorer)(texts, [item.gold for item, _ in answered])
-    found = {
-        item.id: {"values": dict(grade.values), "text": text, "read": grade.read, "note": grade.note}
-        for (item, text), grade in zip(answered, graded)
-    }
-    return found, [result for result in results if isinstance(result, Failure)]
-
-
-def _cut(text: str, stop: Sequence[str]) -> str:
-    """The text before its first stop string that has something before it."""
-    for mark in stop:
-        at = text.find(mark)
-        if at > 0 and mark.strip():
-            text = text[:at]
-    return text
-
-
 def _summary(
     card: Card,
     done: Sequence[tuple[Item, Mapping[str, Any]]],
-    failures: Sequence[Failure],
+    failures: Mapping[str, Failure],
     told: Mapping[str, Any],
     seconds: float,
 ) -> Result:
@@ -276,10 +284,7 @@ def _summary(
     )
     unfinished = ""
     if failures:
-        unfinished = (
-            f"{len(failures)} of {len(failures) + len(done)} items were not answered, the first: "
-            f"{failures[0].kind}: {failures[0].message} The same command asks for these again."
-        )
+        unfinished = not_answered(failures, len(failures) + len(done))
     return Result(
         task=card.name,
         items=len(scored),

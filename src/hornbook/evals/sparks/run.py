@@ -10,8 +10,8 @@ from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.evals.asking import converses
-from hornbook.evals.result import Result, both_sides, score_of
-from hornbook.evals.sample_store import SampleStore
+from hornbook.evals.result import Result, both_sides, not_answered, score_of
+from hornbook.evals.sample_store import SampleStore, run_key
 from hornbook.evals.sparks import drawing, game, judging, making, numbers, people, tools, words
 from hornbook.evals.sparks.canvas import pixels
 from hornbook.evals.sparks.judging import judged_by_people
@@ -225,6 +225,7 @@ def _result(
     pictures = [{"item": trial.id, "png": s["png"], "note": s["note"]} for trial, s in have if "png" in s]
     details: dict[str, Any] = {
         **told,
+        "run": run_key(told),
         "section": probe.section,
         "sentence": probe.sentence,
         "groups": {name: sum(values) / len(values) for name, values in sorted(groups.items())},
@@ -233,13 +234,7 @@ def _result(
         details["pictures"] = pictures[:_PICTURES]
     unfinished = ""
     if failures:
-        first = next(iter(failures.values()))
-        unfinished = (
-            f"{len(failures)} of {len(failures) + len(have)} items were not answered "
-            f"({', '.join(list(failures)[:5])}{', ...' if len(failures) > 5 else ''}), the first: "
-            f"{first.kind}: "
-            f"{first.message} The same command asks for these again."
-        )
+        unfinished = not_answered(failures, len(failures) + len(have))
     return Result(
         task=PREFIX + probe.name,
         items=len(have),
