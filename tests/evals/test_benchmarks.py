@@ -18,7 +18,7 @@ from hornbook.evals.benchmarks.source import read_rows
 from hornbook.evals.comparison import compare, on_same_items
 from hornbook.evals.result import Result, as_json
 from hornbook.evals.sample_store import SampleStore
-from hornbook.lm.base import Advances, Capabilities, Completion, Failure, Request, Score
+from hornbook.lm.base import Advances, Capabilities, Completion, Failure, Message, Request, Score
 
 ARC = {
     "id": "1",
@@ -388,3 +388,113 @@ def test_a_card_of_ones_own(tmp_path: Path) -> None:
     )
     assert result.task == one.name == "mine"
     assert result.scores[0].value == 1.0
+
+
+def test_worked_examples_of_ones_own_group_stand_before_the_question(tmp_path: Path) -> None:
+    rows = [{"input": f"is {n}", "target": "yes", "task": task} for n in range(2) for task in ("a", "b")]
+    write(tmp_path, "bbh", rows)
+    asking = Asking(data=tmp_path)
+    bare = [item.questions[0] for item in load_items(cards()["bbh"], asking)]
+    assert bare[0] == "Q: is 0\nA: Let's think step by step.\n"
+    write(
+        tmp_path,
+        "cot_prompts",
+        [{"task": t, "prompt": f"note\n-----\nSolve {t}.\n\nQ: x\nA: y"} for t in "ab"],
+    )
+    told = [item.questions[0] for item in load_items(cards()["bbh"], asking)]
+    assert told[0] == "Solve a.\n\nQ: x\nA: y\n\nQ: is 0\nA: Let's think step by step.\n"
+    assert told[1].startswith("Solve b.")
+    assert [i.questions[0] for i in load_items(cards()["bbh"], replace(asking, shots=0))] == bare
+    with SampleStore(tmp_path / "s.sqlite") as store:  # asked with and without them, an item is kept twice
+        model = Known(says="So the answer is yes.")
+        for one in (asking, replace(asking, shots=0), asking):
+            result = run_card(cards()["bbh"], model, one, store=store)
+            assert result.scores[0].value == 1
+        assert model.asked == 8
+    write(tmp_path, "cot_prompts", [{"task": "a", "prompt": "x"}])
+    with pytest.raises(HornbookError, match="no worked examples of 'b'"):
+        load_items(cards()["bbh"], asking)
+    write(tmp_path, "cot_prompts", [{"task": "a"}])
+    with pytest.raises(HornbookError, match="needs the field 'prompt'"):
+        load_items(cards()["bbh"], asking)
+
+
+class Conversing(Known):
+    """Scores an answer after messages by its length."""
+
+    def score_answers(self, pairs: Sequence[tuple[Sequence[Message], str]]) -> list[Score]:
+        self.seen = [(tuple(m.content for m in messages), answer) for messages, answer in pairs]
+        return [Score(-float(len(answer)), 1) for _, answer in pairs]
+
+
+def test_likelihoods_may_be_asked_in_turns() -> None:
+    """The question is the user's turn; the choice, without the space before it, the answer."""
+    model = Conversing()
+    items = make_items(cards()["arc-easy"], [ARC])
+    result = run_card(cards()["arc-easy"], model, Asking(chat=True), items=items)
+    asked = ("Question: What is hot?\nAnswer:",)
+    assert model.seen == [(asked, "ice"), (asked, "the sun")]
+    assert result.outcomes["acc"] == [0.0]
+    assert result.details["chat"] is True
+    plain = run_card(cards()["arc-easy"], Known(likes="sun"), Asking(), items=items)
+    assert plain.details["chat"] is False
+    with pytest.raises(HornbookError, match="cannot score answers after a chat template"):
+        run_card(cards()["arc-easy"], Known(), Asking(chat=True), items=items)
+    with pytest.raises(HornbookError, match="running text, where a chat template has no place"):
+        run_card(cards()["wikitext"], model, Asking(chat=True), items=items)
+
+
+def test_a_missing_split_of_examples_is_named(tmp_path: Path) -> None:
+    write(tmp_path, "gsm8k_test", [{"question": "q", "answer": "#### 1"}])
+    with pytest.raises(
+        HornbookError, match=r"gsm8k: the split 'train' was not found\. Looked for: gsm8k_train"
+    ):
+        load_items(cards()["gsm8k"], Asking(data=tmp_path))
+    write(tmp_path, "svamp", [{"Body": "b", "Question": "q", "Answer": 3}])
+    with pytest.raises(HornbookError, match=r"svamp has no split for examples; use --shots 0"):
+        load_items(cards()["svamp"], Asking(data=tmp_path, shots=2))
+    write(tmp_path, "gsm8k_train", [{"question": "q", "answer": "#### 1"}])
+    with pytest.raises(HornbookError, match=r"5 examples are asked for, and the split 'train' has 1"):
+        load_items(cards()["gsm8k"], Asking(data=tmp_path))
+
+
+HOSTILE = ("", " \n" * 4_000, "\0" * 99, "9" * 50_000, "(" * 20_000, "\\boxed{" * 9_000, "#### " * 9_000,
+           "```python\n" * 3_000, "the answer is " * 5_000, "A" * 20_000, "\ud800",
+           "\\frac{" * 3_000)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in SCORERS if name != "program"])
+def test_no_scorer_breaks_on_empty_endless_or_hostile_answers(name: str) -> None:
+    golds: dict[str, object] = {
+        "aliases": ["x"],
+        "contains": ["x"],
+        "f1": ["x"],
+        "instructions": {"instructions": ["punctuation:no_comma", "detectable_format:json_format"],
+                         "arguments": [{}, {}]},
+    }  # fmt: skip
+    graded = scorer(name)(HOSTILE, [golds.get(name, "12")] * len(HOSTILE))
+    assert [next(iter(one.values.values())) for one in graded] == [0] * len(HOSTILE)
+
+
+def test_programs_that_try_to_leave_the_sandbox_fail_and_leave_nothing(tmp_path: Path) -> None:
+    """Answers to a coding benchmark that reach for files, sockets, processes, the keeper, or the exit."""
+    mark = tmp_path / "mark"
+    gold = {"name": "f", "prompt": "", "test": "assert f(1) == 1"}
+    wrong = "def f(x):\n    return 2\n"
+    texts = [
+        f"open({str(mark)!r}, 'w').write('x')\n{wrong}",
+        f"import os\nos.system('touch {mark}')\n{wrong}",
+        f"import subprocess\nsubprocess.run(['touch', {str(mark)!r}])\n{wrong}",
+        f"import socket\nsocket.create_connection(('127.0.0.1', 9), 1)\n{wrong}",
+        "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n" + wrong,
+        "x = [0] * 10**10\n" + wrong,
+        "def f(x):\n    return f(x)\n",
+        "import sys\nsys.exit(0)\n",
+        "import os\nos._exit(0)\n",
+        "",
+        "\0",
+        "def f(x:\n",
+    ]
+    graded = scorer("program")([*texts, "def f(x):\n    return x\n"], [gold] * (len(texts) + 1))
+    assert [one.values["pass@1"] for one in graded] == [0.0] * len(texts) + [1.0]
+    assert not mark.exists()

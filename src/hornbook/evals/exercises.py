@@ -9,8 +9,10 @@ from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.lab.statistics import Interval, wilson_interval
-from hornbook.sandbox import Job, Limits, run_many
+from hornbook.sandbox import Job, Limits, Outcome, run_many
 
+_ENTRY, _REACHED = "hornbook_reached_the_end", "the end"
+_END = f"def {_ENTRY}():\n    return {_REACHED!r}\n"
 _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL)
 
 
@@ -79,6 +81,16 @@ def grade(
         passed=tuple(passed),
         reasons=reasons,
     )
+
+
+def run_to_the_end(sources: Sequence[str], *, limits: Limits | None = None) -> list[tuple[bool, Outcome]]:
+    """Runs programs that end in their tests; True for those that came to their end without an error.
+
+    A program that leaves before its tests (`sys.exit(0)` is no error) has failed them.
+    """
+    jobs = [Job(source=f"{source}\n{_END}", entry=_ENTRY) for source in sources]
+    outcomes = run_many(jobs, limits=limits, share=False)
+    return [(outcome.ok and outcome.value == _REACHED, outcome) for outcome in outcomes]
 
 
 def evaluate(

@@ -21,7 +21,6 @@ from hornbook.lab.statistics import wilson_interval
 from hornbook.lab.step import Artifact, StepContext, step
 from hornbook.lab.workers import side_by_side
 from hornbook.lm.base import Sampling
-from hornbook.sandbox import run_many
 
 
 def complete(folder: Path, prompts: Sequence[str], *, max_tokens: int) -> list[str]:
@@ -123,8 +122,8 @@ def program_of(task: Mapping[str, str], text: str) -> str:
 
 def run_tests(tasks: Sequence[Mapping[str, str]], programs: Sequence[str]) -> list[bool]:
     """Whether each program passes its task's tests in the sandbox."""
-    jobs = [f"{program}\n\n{task['test']}\n" for task, program in zip(tasks, programs, strict=True)]
-    return [outcome.ok for outcome in run_many(jobs, share=False)]
+    sources = [f"{program}\n\n{task['test']}\n" for task, program in zip(tasks, programs, strict=True)]
+    return [good for good, _ in exercises.run_to_the_end(sources)]
 
 
 def _lines(file: Path) -> list[dict[str, Any]]:

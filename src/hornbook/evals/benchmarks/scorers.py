@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hornbook.errors import HornbookError
+from hornbook.evals.exercises import run_to_the_end
 from hornbook.evals.math_answers import Comparer
-from hornbook.sandbox import Limits, run_many
+from hornbook.sandbox import Limits
 
 from .instructions import follows
 from .items import last_boxed
@@ -161,14 +162,14 @@ def program(texts: Sequence[str], golds: Sequence[Any]) -> list[Graded]:
             head = gold["prompt"].split("def ")[0]
             whole = head + body  # its imports
         sources.append(f"{whole}\n{gold['test']}\n")
-    outcomes = run_many(sources, limits=Limits(cpu_seconds=5.0))
+    outcomes = run_to_the_end(sources, limits=Limits(cpu_seconds=5.0))
     return [
         Graded(
-            values={"pass@1": float(outcome.ok)},
+            values={"pass@1": float(good)},
             read=source,
-            note="" if outcome.ok else outcome.status,
+            note="" if good else "left before its tests" if outcome.ok else outcome.status,
         )
-        for source, outcome in zip(sources, outcomes, strict=True)
+        for source, (good, outcome) in zip(sources, outcomes, strict=True)
     ]
 
 
