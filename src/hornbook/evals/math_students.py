@@ -31,7 +31,7 @@ from hornbook.evals.math_questions import (
 )
 from hornbook.lab.step import Estimate, StepContext, step
 from hornbook.model.config import ModelConfig
-from hornbook.theory.arithmetic.lines import Alphabet, Lines
+from hornbook.theory.arithmetic.lines import Alphabet, LineLoader, Lines
 
 _CUT = re.compile(r"(\d+|\bN\b|\.|\?|;|=|\bLet\b|\bbe\b|\bFind\b|\bWhat is\b|\bSay\b)")
 _FORMS: tuple[Form, ...] = ("plain", "named", "given")
@@ -187,7 +187,6 @@ def teach_mathematics(
     from hornbook.model.decoder import Decoder
     from hornbook.model.plain import save_plain
     from hornbook.theory.arithmetic.exam import answers
-    from hornbook.theory.arithmetic.lines import LineLoader
     from hornbook.theory.threads import one_thread
     from hornbook.train.objectives import next_token
     from hornbook.train.schedule import Schedule
@@ -239,13 +238,14 @@ def teach_mathematics(
         if done in marks:
             examine()
 
+    loader = LineLoader(lines, student.rows // 2, seed, buckets=2)
     with one_thread():
         trainer = Trainer(
             model,
             next_token,
             Phase(
                 name="mathematics",
-                loader=LineLoader(lines, student.rows // 2, seed, buckets=2),
+                loader=loader,
                 steps=student.steps,
             ),
             TrainSettings(
@@ -261,7 +261,7 @@ def teach_mathematics(
             save_model=_save,
         )
         progress = ctx.progress(
-            round(student.steps * student.rows * (lines.length.mean() - 1)),
+            expected_tokens(loader, student.steps),
             "tokens",
             f"{student.hidden_size} wide, seed {seed}",
         )
@@ -292,6 +292,11 @@ def teach_mathematics(
         "parameters": model.config.parameters(),
         "seconds": result.seconds,
     }
+
+
+def expected_tokens(loader: LineLoader, steps: int, of: int = 8) -> int:
+    """What a progress bar should expect of `steps` steps of two batches each."""
+    return round(sum(loader.batch(i).inputs.size for i in range(2 * of)) / of * steps)
 
 
 def _save(model: Any, folder: Path) -> None:

@@ -1,0 +1,258 @@
+"""Can models learn skill composition from examples? (Zhao, Kaur, Yu, Goyal, Arora 2024).
+
+A student is fine-tuned on texts that show one, two or three skills of some categories. Does it then put four
+and five together, and skills of categories it saw no such texts of? Everything is graded by exact programs.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from hornbook.evals.composition import TRAINED_CATEGORIES
+from hornbook.evals.composition_step import (
+    SIDES,
+    Composer,
+    learn_composition,
+    raise_composer,
+    write_compositions,
+)
+from hornbook.lab.claim import over_seeds
+from hornbook.lab.report import Sample, Series
+from hornbook.lab.run import Run
+from hornbook.lab.statistics import student_t_interval
+from hornbook.synth.teacher import SIMULATED
+
+TITLE = "Learning to compose skills from examples"
+PAPER = "Zhao, Kaur, Yu, Goyal, Arora 2024, arXiv 2409.19808"
+
+BASE = "base"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What this recipe can be told."""
+
+    teacher: str = SIMULATED
+    """Who writes the texts: a model, or a program; only texts with full marks are learned from."""
+    texts: int = 2000
+    """Texts for each k."""
+    arms: tuple[tuple[int, ...], ...] = ((1,), (1, 2), (1, 2, 3))
+    """What each arm is fine-tuned on."""
+    ks: tuple[int, ...] = (1, 2, 3, 4, 5)
+    """Skills at once in the exam."""
+    exam: int = 100
+    """Combinations for each k and side."""
+    categories: tuple[str, ...] = TRAINED_CATEGORIES
+    """Of the skills in training; the others are held out."""
+    composer: Composer = field(default_factory=Composer)
+    seeds: tuple[int, ...] = (0, 1, 2)
+
+
+SCALES = {
+    "smoke": Settings(
+        texts=60,
+        exam=6,
+        ks=(1, 2, 4),
+        composer=Composer(hidden_size=16, layers=1, base_steps=4, steps=3, rows=16, texts=200),
+        seeds=(0, 1),
+    ),
+    "quick": Settings(),
+    "gpu": Settings(
+        texts=10_000,
+        exam=500,
+        composer=Composer(
+            hidden_size=256, layers=6, heads=4, rows=512, base_steps=3000, steps=2000, texts=200_000
+        ),
+        seeds=(0, 1, 2, 3, 4),
+    ),
+}
+
+
+def recipe(run: Run, settings: Settings) -> None:
+    """For each seed: texts, a base, and the arms that are fine-tuned from it."""
+    s = settings
+    marks: dict[str, list[Any]] = {BASE: [], **{_name(arm): [] for arm in s.arms}}
+    written = []
+    for seed in s.seeds:
+        texts = run.step(
+            write_compositions,
+            teacher=s.teacher,
+            ks=sorted({k for arm in s.arms for k in arm}),
+            each=s.texts,
+            categories=s.categories,
+            seed=seed,
+        )
+        written.append(texts.facts)
+        same: dict[str, Any] = {
+            "composer": s.composer,
+            "categories": s.categories,
+            "exam": s.exam,
+            "ks": s.ks,
+            "seed": seed,
+        }
+        base = run.step(raise_composer, **same)
+        marks[BASE].append(base.facts)
+        for arm in s.arms:
+            made = run.step(learn_composition, base=base, texts=texts, learned=arm, **same)
+            marks[_name(arm)].append(made.facts)
+            if seed == s.seeds[0] and arm == s.arms[-1]:
+                run.output(model=made / "model", texts=texts)
+    _claims(run, s, marks)
+    _report(run, s, marks, written)
+
+
+def _name(arm: Sequence[int]) -> str:
+    return f"k = {', '.join(map(str, arm))}"
+
+
+def _full(
+    facts: Sequence[Mapping[str, Any]], side: str, ks: Sequence[int], what: str = "full"
+) -> list[float]:
+    """Mean full marks over some k, one number a seed."""
+    return [fmean(row[what] for row in own["sides"][side] if row["k"] in ks) for own in facts]
+
+
+def _claims(run: Run, s: Settings, marks: Mapping[str, list[Any]]) -> None:
+    widest, middle, narrowest = (_name(arm) for arm in (s.arms[-1], s.arms[-2], s.arms[0]))
+    beyond = tuple(k for k in s.ks if k > max(s.arms[-1]))
+    trained, held = SIDES
+
+    def gain(
+        name: str, sentence: str, arm: str, rival: str, side: str, ks: Sequence[int], **more: Any
+    ) -> None:
+        a, b = _full(marks[arm], side, ks), _full(marks[rival], side, ks)
+        at = " and ".join(map(str, ks))
+        run.claim(
+            over_seeds(
+                name,
+                sentence,
+                [x - y for x, y in zip(a, b, strict=True)],
+                unit=f"gain in full marks at k = {at}",
+                why=f"{arm}: {fmean(a):.2f}; {rival}: {fmean(b):.2f}.",
+                **({"above": 0.0} | more),
+            )
+        )
+
+    gain(
+        "composition-extrapolates",
+        "Texts with up to three skills teach to show four and five, which no text had.",
+        widest,
+        BASE,
+        trained,
+        beyond,
+        paper_value="yes (13B, 7B)",
+    )
+    gain(
+        "three-teach-more-than-two",
+        "Texts with up to three skills teach four and five better than texts with up to two.",
+        widest,
+        middle,
+        trained,
+        beyond,
+        paper_value="yes",
+    )
+    gain(
+        "two-teach-three",
+        "Texts with up to two skills teach to show three.",
+        middle,
+        narrowest,
+        trained,
+        [k for k in s.ks if k == 3] or [max(s.ks)],
+        paper_value="yes",
+    )
+    gain(
+        "one-teaches-no-composition",
+        "Texts with one skill teach no composition: at two and three skills nothing is gained over the base.",
+        narrowest,
+        BASE,
+        trained,
+        [k for k in s.ks if k in (2, 3)],
+        above=None,
+        below=0.05,
+    )
+    gain(
+        "held-out-skills-gain",
+        "Skills of categories that were never composed in training are composed better, too.",
+        widest,
+        BASE,
+        held,
+        [k for k in s.ks if k > 1],
+        paper_value="yes",
+    )
+    gain(
+        "held-out-beyond-training",
+        "Held-out skills are shown four and five at once better than by the base.",
+        widest,
+        BASE,
+        held,
+        beyond,
+        paper_value="yes",
+    )
+    gain(
+        "held-out-three-over-two",
+        "For held-out skills, too, texts with up to three skills teach more than texts with up to two.",
+        widest,
+        middle,
+        held,
+        [k for k in s.ks if k > 2],
+        paper_value="yes",
+    )
+
+
+def _report(run: Run, s: Settings, marks: Mapping[str, list[Any]], written: Sequence[Any]) -> None:
+    report = run.report
+    report.title = TITLE
+    report.section(
+        "Texts", f"Written by {written[0]['teacher']}; only those with full marks are kept."
+    ).table(
+        ["k", "asked for", "kept"],
+        [[int(k), row["asked"], row["kept"]] for k, row in written[0]["by_k"].items()],
+    )
+    for side in SIDES:
+        section = report.section(
+            f"Skills of {side} categories",
+            "Greedy texts of the small student on held-out topics, graded by programs; arms see equally many "
+            "texts.",
+        )
+        section.curves(
+            "Full marks",
+            {name: _line(facts, side) for name, facts in marks.items()},
+            x_label="k, skills at once",
+            y_label="share with full marks",
+            note=f"Mean of {len(s.seeds)} seeds with Student's 95 % interval.",
+        )
+        section.table(
+            ["fine-tuned on", *[f"k = {k}" for k in s.ks], "skill fraction at the last", "tokens"],
+            [
+                [
+                    name,
+                    *[round(fmean(_full(facts, side, (k,))), 3) for k in s.ks],
+                    round(fmean(_full(facts, side, s.ks[-1:], "fraction")), 3),
+                    round(fmean(own["tokens"] for own in facts)),
+                ]
+                for name, facts in marks.items()
+            ],
+        )
+        section.samples(
+            f"Texts of one student, {_name(s.arms[-1])}",
+            [
+                Sample(
+                    text=shown["text"],
+                    label=f"{', '.join(shown['skills'])}; {shown['topic']}: "
+                    + ("full marks" if shown["full"] else "not"),
+                )
+                for row in marks[_name(s.arms[-1])][0]["sides"][side]
+                for shown in row["shown"][:1]
+            ],
+        )
+
+
+def _line(facts: Sequence[Any], side: str) -> Series:
+    points, band = [], []
+    for place, row in enumerate(facts[0]["sides"][side]):
+        values = [own["sides"][side][place]["full"] for own in facts]
+        points.append((float(row["k"]), fmean(values)))
+        if len(values) > 1:
+            band.append((float(row["k"]), *student_t_interval(values)))
+    return Series(points=points, band=band)
