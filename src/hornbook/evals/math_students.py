@@ -66,7 +66,7 @@ class MathStudent:
     layers: int = 3
     heads: int = 2
     steps: int = 600
-    rows: int = 128
+    rows: int = 96
     learning_rate: float = 3e-3
     questions: int = 30_000
     pairs: float = 0.35
