@@ -15,9 +15,7 @@ from hornbook.evals.math_students import (
     cut,
     halves,
     right_answers,
-    teach_mathematics,
 )
-from hornbook.lab.run import Run
 
 KNOWN = ("remainders", "distances", "linear_equations")
 TESTED = ("areas", "probabilities", "divisor_counts")
@@ -69,24 +67,6 @@ def test_halves_are_the_parts_with_the_same_numbers():
     assert first.parts == question.parts[:1]
     assert second.parts == question.parts[1:]
     assert second.answer == question.answer
-
-
-def test_a_student_is_taught_and_examined_on_the_way(tmp_path):
-    run = Run(tmp_path, recipe="t", scale="smoke", settings={})
-    facts = run.step(
-        teach_mathematics,
-        student=MathStudent(hidden_size=16, layers=1, steps=4, rows=8, questions=80),
-        known=KNOWN,
-        tested=TESTED,
-        exam=6,
-        checkpoints=(0.5, 1.0),
-        seed=0,
-    ).facts
-    assert [point["step"] for point in facts["points"]] == [2, 4]
-    for point in facts["points"]:
-        assert all(0 <= value <= 1 for name, value in point.items() if name != "step")
-        assert point["both"] <= point["x"]
-    assert set(facts["by_skill"]) == set(TESTED)
 
 
 def test_shares_that_do_not_fit_are_refused():
