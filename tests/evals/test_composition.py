@@ -1,4 +1,4 @@
-"""Composition: sides that do not meet, texts that survive their tokens and notes, texts with full marks only."""
+"""Composition: sides that do not meet, texts that survive tokens and notes, full marks alone are kept."""
 
 import json
 from random import Random
