@@ -9,10 +9,15 @@ from random import Random
 import pytest
 from scripted import Scripted
 
+from hornbook.cli import main
+from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.evals.judges import Calibration
 from hornbook.lm.base import Completion, Failure, Request
 from hornbook.lm.simulated import SimulatedModel
+from hornbook.model.config import ModelConfig
+from hornbook.model.decoder import Decoder
+from hornbook.model.hf import save_checkpoint
 from hornbook.redteam.judges import Exchange, Graded
 from hornbook.redteam.over_refusal import label, measure_over_refusal, read_prompts, world_prompts
 from hornbook.redteam.rai import (
@@ -248,3 +253,37 @@ def test_declining_everything_is_seen(tmp_path: Path) -> None:
     says = SimulatedModel("labeller", lambda request: "The reply says no.\ndeclines")
     judged = measure_over_refusal(leaky(0.0), world_prompts(5, 0), judged_by=says)
     assert set(judged.labels) == {"declines"}
+
+
+def test_the_command_measures_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "model"
+    tokenizer = Tokenizer.train(["I cannot help with that. The rhyme of the tale begins."], 300)
+    shape = ModelConfig(
+        vocab_size=tokenizer.vocab_size,
+        hidden_size=32,
+        layers=1,
+        heads=1,
+        intermediate_size=32,
+        max_position=2048,
+        tied_embeddings=True,
+        bos_id=0,
+        eos_ids=(0, 4),
+        pad_id=0,
+    )
+    save_checkpoint(Decoder(shape), folder)
+    tokenizer.save(folder)
+    with pytest.raises(SystemExit) as ended:
+        main(["redteam", "rai", str(folder), "--items", "2", "--out", str(tmp_path / "rai")])
+    assert ended.value.code == 0
+    said = capsys.readouterr().out
+    assert all(category in said for category in CATEGORIES)
+    assert "VPRR" in said
+    kept = json.loads((tmp_path / "rai" / "rai.json").read_text())
+    assert len(kept["categories"]["jailbreak"]["levels"]) == 2
+    assert (tmp_path / "rai" / "jailbreak" / "transcripts.jsonl").is_file()
+
+
+def test_a_context_that_is_too_short_is_the_reason_given(tmp_path: Path) -> None:
+    short = Scripted(lambda *_: Failure(kind="bad_request", message="The context holds 256 tokens."))
+    with pytest.raises(HornbookError, match=r"none of 2 conversations has a grade: .*holds 256 tokens"):
+        world_benchmark(short, tmp_path, items=2)

@@ -7,7 +7,9 @@ preferences whose rejected side is what is not wanted, and then attacked and men
 benchmark measures every stage.
 
     hornbook run phi3 --scale quick
-    hornbook redteam rai MODEL                  # the benchmark in the invented world, on any chat model
+    hornbook run phi3 --scale quick --model smollm2      # the same benchmark on a model of others, beside
+    them hornbook redteam rai MODEL                           # the benchmark in the invented world, on any
+    chat model
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +27,7 @@ from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.redteam.break_fix import BreakFixSettings
 from hornbook.redteam.break_fix_step import SmallWorldSize, break_and_fix, mean_rates
-from hornbook.redteam.rai import METRICS
+from hornbook.redteam.rai import METRICS, benchmark_model
 from hornbook.redteam.small_rai import measure_small_rai, write_small_rai
 from hornbook.train.objectives import Preference
 from hornbook.train.pretrain import PhasePlan
@@ -68,6 +70,13 @@ class Settings:
     checks: int = 60
     items: int = 40
     """Conversations of each category of the benchmark."""
+    model: str = ""
+    """A model to put through the benchmark beside the students: smollm2, a folder, or http://host/v1#name."""
+    model_items: int = 10
+    """Conversations of each category for it."""
+    judge: str = ""
+    user: str = ""
+    """Who judges that model and who talks to it: models; empty: exact rules, and fixed wordings."""
     seeds: tuple[int, ...] = (0, 1, 2)
     workers: int = 2
 
@@ -177,6 +186,17 @@ def recipe(run: Run, settings: Settings) -> None:
             run.output(model=last, base=students.models[seed])
     _claims(run, measured, loops)
     _report(run, settings, measured, loops)
+    if settings.model:
+        specs = [settings.model, settings.judge, settings.user]
+        named = run.step(
+            benchmark_model,
+            model=settings.model,
+            files=[Path(spec) for spec in specs if spec and Path(spec).exists()],
+            items=settings.model_items,
+            judge=settings.judge,
+            user=settings.user,
+        )
+        _report_named(run, settings, named.facts)
 
 
 def _fine_tuned(run: Run, settings: Settings, model: Path, written: Artifact, seed: int) -> Path:
@@ -337,3 +357,30 @@ def _report(
     )
     for seed, loop in zip(settings.seeds, loops, strict=True):
         report.text(f"Seed {seed} ended because {loop['why']}.")
+
+
+def _report_named(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
+    report = run.report
+    report.section(
+        f"{settings.model} in the invented world",
+        f"{settings.model_items} conversations a category. What it must not give away it was just told: "
+        "this is how it keeps to rules, and not what it knows of the world.",
+    )
+    report.table(
+        ["category", "measure", "value", "95 % interval", "turns"],
+        [
+            [
+                name,
+                found["metric"],
+                round(found["value"], 3),
+                f"{found['interval'][0]:.3f} to {found['interval'][1]:.3f}",
+                round(found["turns"], 1),
+            ]
+            for name, found in facts["categories"].items()
+        ],
+    )
+    refusals = facts["over_refusal"]
+    report.text(
+        f"Restricted requests declined: {refusals['IPRR']:.0%}; harmless look-alikes declined: "
+        f"{refusals['VPRR']:.0%}."
+    )

@@ -7,6 +7,7 @@ tokens and then on pairs that a judge chose, and "I do not know" taught where th
 
     hornbook run phi4 --scale quick
     hornbook run phi4 --scale quick --judge http://host/v1#model      # a model chooses the judged pairs
+    hornbook run phi4 --scale gpu --model smollm2                     # post-training of a model of others
 """
 
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,8 @@ PAPER = "Phi-4 technical report, arXiv 2412.08905"
 class Settings:
     """Every field is a flag of `hornbook run phi4`."""
 
+    model: str = ""
+    """A checkpoint to begin post-training with (a folder, or smollm2); empty: students are raised."""
     source: str = "python"
     """Naturally long documents: `python` (this installation), a file or folder, or hub:NAME."""
     gather_bytes: int = 1_200_000
@@ -176,6 +179,30 @@ def recipe(run: Run, settings: Settings) -> None:
     """Data, students, a longer context, then each seed through post-training; measures at every stage."""
     people = run.step(write_people, world=settings.people, passages=settings.passages)
     sums = run.step(write_sums, rows=settings.sums)
+    if settings.model:
+        from hornbook.infer.open import checkpoint_folder
+
+        begun = dict.fromkeys(settings.seeds, checkpoint_folder(settings.model))
+        read: dict[int, Mapping[str, Any]] = {}
+    else:
+        begun, read = _pretrained(run, settings, people, sums)
+    asked = {side: run.step(ask_about_people, world=settings.people, held_out=side) for side in (False, True)}
+    unseen_sums = run.step(write_sums, rows=max(settings.tests, 50), seed=1, held_out=True)
+    found: list[dict[str, Any]] = []
+    for seed, model in begun.items():
+        stages = _post_training(run, settings, model, people, sums, asked[False], seed)
+        measured = _measured(run, settings, stages, asked[True], unseen_sums, seed)
+        found.append({"read": read.get(seed, {}), "stages": stages, **measured})
+        if seed == settings.seeds[0]:
+            run.output(model=stages.models["both rounds"])
+    _claims(run, settings, found)
+    _report(run, settings, found)
+
+
+def _pretrained(
+    run: Run, settings: Settings, people: Artifact, sums: Artifact
+) -> tuple[dict[int, Path], dict[int, Mapping[str, Any]]]:
+    """Students after pretraining and mid-training, by seed, and how they read documents by length."""
     gathered = run.step(gather, source=as_source(settings.source), limit_bytes=settings.gather_bytes)
     code = run.step(split, corpus=gathered, share=0.25)
     students = raise_students(
@@ -202,31 +229,20 @@ def recipe(run: Run, settings: Settings) -> None:
         workers=settings.workers,
         validation=False,
     )
-    unseen_code = run.step(tokenize, corpus=code / "validation", tokenizer=students.tokenizer)
-    asked = {side: run.step(ask_about_people, world=settings.people, held_out=side) for side in (False, True)}
-    unseen_sums = run.step(write_sums, rows=max(settings.tests, 50), seed=1, held_out=True)
-    found: list[dict[str, Any]] = []
+    unseen = run.step(tokenize, corpus=code / "validation", tokenizer=students.tokenizer)
+    models: dict[int, Path] = {}
+    read: dict[int, Mapping[str, Any]] = {}
     for seed in settings.seeds:
         middle, recalled = _middle(run, settings, students, seed)
-        read = run.step(
+        models[seed] = middle / "model"
+        read[seed] = run.step(
             read_by_length,
             models={"before": students.models[seed], "recall alone": recalled, "mid-trained": middle},
-            test=unseen_code,
+            test=unseen,
             lengths=[settings.time, settings.long_time],
             rows=settings.read_rows,
-        )
-        stages = _post_training(run, settings, middle / "model", people, sums, asked[False], seed)
-        found.append(
-            {
-                "read": read.facts,
-                "stages": stages,
-                **_measured(run, settings, stages, asked[True], unseen_sums, seed),
-            }
-        )
-        if seed == settings.seeds[0]:
-            run.output(model=stages.models["both rounds"])
-    _claims(run, settings, found)
-    _report(run, settings, found)
+        ).facts
+    return models, read
 
 
 def _middle(run: Run, settings: Settings, students: Students, seed: int) -> tuple[Artifact, Artifact]:
@@ -379,7 +395,11 @@ def _claims(run: Run, settings: Settings, found: Sequence[Mapping[str, Any]]) ->
             "longer-context-is-read",
             "After mid-training with longer rows and a new rotary base, long documents are read better than "
             "after as many tokens of recall alone.",
-            [one["read"]["recall alone"][far] - one["read"]["mid-trained"][far] for one in found],
+            [
+                one["read"]["recall alone"][far] - one["read"]["mid-trained"][far]
+                for one in found
+                if one["read"]
+            ],
             {"above": 0.0},
             f"nats a token less, second half of {far} tokens",
             None,
@@ -390,6 +410,7 @@ def _claims(run: Run, settings: Settings, found: Sequence[Mapping[str, Any]]) ->
             [
                 one["read"]["mid-trained"][str(settings.time)] - one["read"]["before"][str(settings.time)]
                 for one in found
+                if one["read"]
             ],
             {"below": 0.1},
             f"nats a token more, second half of {settings.time} tokens",
@@ -493,17 +514,19 @@ def _report(run: Run, settings: Settings, found: Sequence[Mapping[str, Any]]) ->
         ],
         shown=8,
     )
-    report.section(
-        "A longer context", "Nats a token over the second half of documents of each length; less is better."
-    )
-    lengths = [str(settings.time), str(settings.long_time)]
-    report.table(
-        ["student", *(f"{length} tokens" for length in lengths)],
-        [
-            [name, *(round(fmean(one["read"][name][length] for one in found), 4) for length in lengths)]
-            for name in found[0]["read"]
-        ],
-    )
+    if found[0]["read"]:
+        report.section(
+            "A longer context",
+            "Nats a token over the second half of documents of each length; less is better.",
+        )
+        lengths = [str(settings.time), str(settings.long_time)]
+        report.table(
+            ["student", *(f"{length} tokens" for length in lengths)],
+            [
+                [name, *(round(fmean(one["read"][name][length] for one in found), 4) for length in lengths)]
+                for name in found[0]["read"]
+            ],
+        )
     report.section("What it was taught from")
     for seed, one in zip(settings.seeds, found, strict=True):
         stages = one["stages"]

@@ -15,13 +15,14 @@ from typing import Any
 from hornbook.errors import HornbookError
 from hornbook.evals.judges import Calibration, Rate, correct
 from hornbook.lab.statistics import bootstrap_interval, wilson_interval
+from hornbook.lab.step import StepContext, step
 from hornbook.lm.base import Advances, LanguageModel, Sampling, ask, content_key
 from hornbook.redteam.asking import Unreadable, ask_objects, object_schema
 from hornbook.redteam.attack import attack
 from hornbook.redteam.attackers import Attacker, Move
 from hornbook.redteam.conversation import Conversation, refused
 from hornbook.redteam.judges import Exchange, Judges, RefusalRule, SuccessJudge
-from hornbook.redteam.over_refusal import label
+from hornbook.redteam.over_refusal import label, measure_over_refusal, world_prompts
 from hornbook.redteam.rai_world import CATEGORIES, Scenario, grounded_vocabulary, scenarios
 from hornbook.redteam.severity import (
     GROUNDS,
@@ -227,7 +228,8 @@ def defects(
         else:
             levels.append(float(max(graded)) if metric.at_least else fmean(graded))
     if not levels:
-        raise HornbookError(f"{category}: none of {len(conversations)} conversations has a grade.")
+        why = next((f": {c.reason}" for c in conversations if c.reason), ", or the judge could not be read")
+        raise HornbookError(f"{category}: none of {len(conversations)} conversations has a grade{why}")
     bad = sum(level >= metric.at_least for level in levels)
     corrected = None
     if metric.at_least:
@@ -307,6 +309,42 @@ def world_benchmark(
         if isinstance(graded_by, ModelSeverity):
             told[category]["judge"] = _trust(graded_by, known)
     return told
+
+
+@step(version="1", makes="transcripts")
+def benchmark_model(
+    ctx: StepContext,
+    *,
+    model: str,
+    files: Sequence[Path] = (),
+    items: int = 20,
+    judge: str = "",
+    user: str = "",
+    max_tokens: int = 160,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`world_benchmark` and over-refusal as a step, on any model that `infer.open.open_model` knows.
+
+    files: the models among them that lie on this machine, so that one changed in its place counts as another.
+
+    Facts: categories, over_refusal.
+    """
+    from hornbook.infer.open import open_model
+
+    target = open_model(model)
+    judged_by = open_model(judge) if judge else None
+    categories = world_benchmark(
+        target,
+        ctx.folder,
+        items=items,
+        judge=judged_by,
+        user=open_model(user) if user else None,
+        max_tokens=max_tokens,
+        seed=seed,
+        progress=ctx.progress(len(CATEGORIES) * items, "conversations"),
+    )
+    refusals = measure_over_refusal(target, world_prompts(2 * items, seed), judged_by=judged_by)
+    return {"categories": categories, "over_refusal": refusals.as_json()}
 
 
 def known_replies(made: Sequence[Scenario]) -> tuple[list[Exchange], list[int]]:
