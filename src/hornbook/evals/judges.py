@@ -32,12 +32,14 @@ class Case:
     words:   for each of the two prompts, every meaning with the words that say it; the order is that of
              the offer, so that the first meaning is what stands in the first place.
     truth:   the right meaning, where it is known.
+    pictures: what the question is about, as data URIs; for judges that see.
     """
 
     id: str
     prompts: tuple[str, str]
     words: tuple[Mapping[str, Sequence[str]], Mapping[str, Sequence[str]]]
     truth: str | None = None
+    pictures: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if set(self.words[0]) != set(self.words[1]) or len(self.words[0]) < 2:
@@ -52,7 +54,7 @@ class Case:
             )
 
 
-def yes_no(id: str, question: str, *, truth: bool | None = None) -> Case:
+def yes_no(id: str, question: str, *, truth: bool | None = None, pictures: tuple[str, ...] = ()) -> Case:
     """A question that is answered with yes or no; the two orders name the two words in turn."""
     return Case(
         id=id,
@@ -62,6 +64,7 @@ def yes_no(id: str, question: str, *, truth: bool | None = None) -> Case:
         ),
         words=({"yes": ("yes",), "no": ("no",)}, {"no": ("no",), "yes": ("yes",)}),
         truth=None if truth is None else ("yes" if truth else "no"),
+        pictures=pictures,
     )
 
 
@@ -144,7 +147,14 @@ def judge(
         raise HornbookError(f"judge: rounds is {rounds}; accepted is a count of at least 1.")
     places = [(case, order, turn) for case in cases for order in (0, 1) for turn in range(rounds)]
     requests: list[Request] = [
-        ask(case.prompts[order], sampling=sampling, sample_index=turn, salt=salt, tag="judge")
+        ask(
+            case.prompts[order],
+            pictures=case.pictures,
+            sampling=sampling,
+            sample_index=turn,
+            salt=salt,
+            tag="judge",
+        )
         for case, order, turn in places
     ]
     verdicts: list[Verdict] = []

@@ -170,12 +170,13 @@ class Request:
         }
 
 
-def ask(user: str, *, system: str | None = None, **fields: Any) -> Request:
+def ask(user: str, *, system: str | None = None, pictures: tuple[str, ...] = (), **fields: Any) -> Request:
     """A request of one user turn, with an optional system turn before it.
 
-    `fields` go to `Request` (sampling, schema, sample_index, salt, tag).
+    `pictures` are data URIs shown with the user's turn; `fields` go to `Request` (sampling, schema,
+    sample_index, salt, tag).
     """
-    turns = (Message("user", user),)
+    turns = (Message("user", user, pictures),)
     return Request(messages=turns if system is None else (Message("system", system), *turns), **fields)
 
 
