@@ -45,8 +45,11 @@ class MockStudio:
                 self.end_headers()
                 self.wfile.write(data)
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 256  # calls come many at once
+
+        self._server = Server(("127.0.0.1", 0), Handler)
 
     def answer(self, path: str, body: dict) -> tuple[int, dict]:
         self.bodies.append(body)

@@ -1,8 +1,8 @@
 """ConceptMix graded by a model that sees: one question at a time, and how far its answers can be trusted.
 
-Each question is asked with the picture in both orders of its two words (`judges`); what cannot be read, changes
-with the order or never came is no answer. How often the judge errs is measured on pictures of the small world,
-whose truth is known.
+Each question is asked with the picture in both orders of its two words (`judges`); what cannot be read,
+changes with the order or never came is no answer. How often the judge errs is measured on pictures of the
+small world, whose truth is known.
 """
 
 import base64
@@ -69,7 +69,7 @@ def grade(
 ) -> Grading:
     """Every property of every picture, asked in both orders, `rounds` times each.
 
-    pictures: files, one for each plan. truth: the true answers where they are known; they go into the columns.
+    pictures: files, one for each plan. truth: the true answers where they are known, for the columns.
     """
     cases = []
     legend = f"{LEGEND}\n\n" if vocabulary is WORLD else ""
@@ -94,8 +94,8 @@ def grade(
 def known_pictures(ks: Sequence[int], count: int, *, seed: int) -> tuple[list[Marked], list[Scene]]:
     """`count` pictures for each k of which about half show their plan whole; with the truth.
 
-    Each property is spoilt by itself, with the probability that leaves half of all pictures whole: its concept
-    is exchanged for another, and the scene that then comes out is what the answers are about.
+    Each property is spoilt by itself, with the probability that leaves half of all pictures whole: its
+    concept is exchanged for another, and the scene that then comes out is what the answers are about.
     """
     truth: list[Marked] = []
     scenes: list[Scene] = []
@@ -170,7 +170,7 @@ def seeing_program(
     Args:
         sensitivity, specificity: how often it says what is so; of `categories` only, on others it is right.
 
-    It errs anew for each picture and question, and alike in both orders: as models do that are asked greedily.
+    It errs anew for each picture and question, and alike in both orders, as greedy models do.
     """
 
     def answer(request: Request) -> str:
@@ -201,8 +201,8 @@ def _questions() -> dict[str, tuple[Plan, Property]]:
     for kind, number in product(values["object"], ("", *values["number"])):
         own = {"number": number} if number else {}
         for category in ("colour", "shape", "size", "texture"):
-            for value in values[category]:
-                plans.append(Plan(k=1, things=(Thing(name=kind, values={**own, category: value}),)))
+            things = [Thing(name=kind, values={**own, category: value}) for value in values[category]]
+            plans += [Plan(k=1, things=(thing,)) for thing in things]
         for other, more, relation in product(values["object"], ("", "2"), values["spatial"]):
             second = Thing(name=other, values={"number": more} if more else {})
             between = Relation(name=relation, first=0, second=1)

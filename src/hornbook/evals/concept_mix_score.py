@@ -39,7 +39,7 @@ class ConceptMixScore:
     fraction:     properties shown, of those answered; its interval draws whole pictures.
     categories:   the same for each category that was asked about.
     expected:     the full marks that independent properties would have: the mean over pictures of the
-                  product of their categories' rates.
+                  product of their categories' rates; None where one of these is not known.
     undecided:    pictures without full-mark verdict; unanswered: questions without answer.
     """
 
@@ -49,7 +49,7 @@ class ConceptMixScore:
     fraction: float
     fraction_interval: Interval
     categories: Mapping[str, Rate]
-    expected: float
+    expected: float | None
     undecided: int
     unanswered: int
 
@@ -101,13 +101,11 @@ def category_rates(marked: Sequence[Marked]) -> dict[str, Rate]:
     }
 
 
-def expected_full(plans: Sequence[Plan], rates: Mapping[str, Rate]) -> float:
+def expected_full(plans: Sequence[Plan], rates: Mapping[str, Rate]) -> float | None:
     """Full marks if each property were shown by itself with its category's rate: the mean of the products.
 
-    With the rates of k = 1, this is what scores on one concept at a time predict of many.
-
-    Raises:
-        HornbookError: a category of the plans has no rate.
+    With the rates of k = 1, this is what scores on one concept at a time predict of many. None where a
+    category of the plans has no rate.
     """
     products = []
     for plan in plans:
@@ -115,10 +113,10 @@ def expected_full(plans: Sequence[Plan], rates: Mapping[str, Rate]) -> float:
         for asked in plan.properties:
             rate = rates.get(asked.category)
             if rate is None or rate.value is None:
-                raise HornbookError(f"There is no rate for the category {asked.category!r} that a plan has.")
+                return None
             product *= rate.value
         products.append(product)
-    return math.fsum(products) / len(products) if products else 0.0
+    return math.fsum(products) / len(products) if products else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,7 @@ from hornbook.evals.concept_mix_score import (
 )
 from hornbook.evals.concept_mix_words import caption, questions
 from hornbook.evals.concept_mix_world import WORLD, answers, brief, draw_scenes
-from hornbook.evals.judges import Calibration, Corrected, Rate, correct
+from hornbook.evals.judges import Calibration, Corrected, correct
 from hornbook.evals.prediction_powered import prediction_powered
 from hornbook.infer.open import open_model
 from hornbook.lab.files import write_atomic
@@ -161,8 +161,8 @@ def examine_painter(
         calibration: pictures of known truth for each k on which the judge's error is measured.
 
     Facts: `levels`, one for each k (`expected` and `expected_singly`: the full marks that its own rates and
-    those of the first k predict of independent properties); `shown` [{k, file, caption, questions, answers}]; with a judge also
-    `judge` (see `_judged`).
+    those of the first k predict of independent properties); `shown` [{k, file, caption, questions, answers}];
+    with a judge also `judge` (see `_judged`).
     """
     from hornbook.model.plain import load_plain
     from hornbook.synth.painter import Painter
@@ -186,7 +186,8 @@ def examine_painter(
     singly = category_rates(marks[ks[0]])
     facts: dict[str, Any] = {
         "levels": [
-            _level(score(own)) | {"expected_singly": _predicted(own, singly)} for own in marks.values()
+            _level(score(own)) | {"expected_singly": expected_full([mark.plan for mark in own], singly)}
+            for own in marks.values()
         ],
         "shown": shown,
     }
@@ -266,6 +267,10 @@ def examine_artist(
         if not marks:
             raise HornbookError(f"{drawer.identity} drew none of {count * len(ks)} pictures: {missing[0]}.")
         errors, known = calibrate(seer, ks=ks, count=calibration, rounds=rounds, seed=seed)
+    answered = {k: own for k, own in marks.items() if any(set(mark.answers) - {None} for mark in own)}
+    if not answered:
+        why = next((why for one in graded.values() for why in one.failed.values()), "nothing could be read")
+        raise HornbookError(f"The judge {seer.identity} answered no question about the pictures: {why}.")
     if missing:
         ctx.unfinished(
             f"{len(missing)} of {count * len(ks)} pictures were not drawn: {'; '.join(missing[:5])}"
@@ -273,10 +278,10 @@ def examine_artist(
     _tell_failures(ctx, "questions", [known, *graded.values()])
     return {
         "artist": drawer.identity,
-        "levels": [_level(score(own)) for own in marks.values()],
+        "levels": [_level(score(own)) for own in answered.values()],
         "shown": shown,
         "rejected": rejected,
-        "judge": _judged(seer, errors, graded, known),
+        "judge": _judged(seer, errors, {k: graded[k] for k in answered}, known),
     }
 
 
@@ -346,14 +351,6 @@ def _level(found: ConceptMixScore) -> dict[str, Any]:
         "undecided": found.undecided,
         "unanswered": found.unanswered,
     }
-
-
-def _predicted(marks: Sequence[Marked], rates: Mapping[str, Rate]) -> float | None:
-    """None where the rates lack a category that was asked about."""
-    plans = [mark.plan for mark in marks]
-    if any(asked.category not in rates for plan in plans for asked in plan.properties):
-        return None
-    return expected_full(plans, rates)
 
 
 def _judged(

@@ -28,7 +28,7 @@ def recipe(run: Run, settings: Settings) -> None:
     s = settings
     if s.images_endpoint and not s.judge:
         raise HornbookError(
-            "Pictures of an endpoint are graded by a model that sees: give --judge http://host/v1#name as well."
+            "An endpoint's pictures are graded by a model that sees: give --judge http://host/v1#name too."
         )
     judge = s.judge or f"{PROGRAM}{s.sensitivity}:{s.specificity}"
     small = replace(s.apprentice, hidden_size=s.small_hidden_size, heads=1)

@@ -55,7 +55,7 @@ def claims(
                 for seed in range(len(painters["few"]))
             ],
             paper_value="DALL-E 3: .83 at k = 1, .08 at 7; SD 2.1: .52, 0",
-            unit=f"share at k = {_listed(ends[0])} minus share at {_listed(ends[1])}, the least of three painters",
+            unit=f"share at k = {_listed(ends[0])} minus share at {_listed(ends[1])}, least of the painters",
             above=0.0,
         ),
         over_seeds(
@@ -78,7 +78,7 @@ def claims(
                 for own in painters["many"]
                 if all(level["expected_singly"] is not None for level in own)
             ],
-            unit=f"full marks predicted from k = 1 minus full marks, k above {max(few)}, painter taught all k",
+            unit=f"full marks predicted from k = 1 minus full marks, k above {max(few)}, taught all k",
             why="Predicted: the product over a plan's properties of its categories' rates at k = 1.",
             above=0.0,
         ),
@@ -103,7 +103,7 @@ def claims(
         ),
         over_seeds(
             "judge-put-right",
-            "A judge's errors hide full marks; with its measured error taken out the score is nearer the truth.",
+            "A judge's errors hide full marks; with its measured error taken out the score is truer.",
             [
                 fmean(abs(k["seen"] - k["full"]) - abs(k["corrected"] - k["full"]) for k in own.values())
                 for own in judges
@@ -119,7 +119,7 @@ def claims(
 def _ratio(weak: Levels, best: Levels, ks: Sequence[int]) -> float:
     """With half a picture added to both, so that none is infinite."""
     half = 0.5 / (best[0]["pictures"] * len(ks))
-    return (full(weak, ks) + half) / (full(best, ks) + half)
+    return float((full(weak, ks) + half) / (full(best, ks) + half))
 
 
 def _listed(ks: Sequence[int]) -> str:

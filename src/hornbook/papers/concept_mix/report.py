@@ -131,21 +131,24 @@ def _independence(
     for name, found in examined.items():
         for place, level in enumerate(found[0].facts["levels"]):
             own = [one.facts["levels"][place] for one in found]
-            singly = [one["expected_singly"] for one in own if one["expected_singly"] is not None]
             rows.append(
                 [
                     names[name],
                     level["k"],
-                    *(round(fmean(one[field] for one in own), 3) for field in ("full", "expected")),
-                    round(fmean(singly), 3) if singly else "",
+                    *(_mean([one[f] for one in own]) for f in ("full", "expected", "expected_singly")),
                 ]
             )
     report.section(
         "Is the whole more than its parts?",
-        "Full marks beside what independent properties would have: with the rates of the same k, and with the "
-        "rates that single concepts (the first k) have.",
+        "Full marks beside what independent properties would have: with the rates of the same k, and with "
+        "the rates that single concepts (the first k) have.",
     )
     report.table(["painter", "k", "full marks", "from the rates at this k", "from the rates at k = 1"], rows)
+
+
+def _mean(values: Sequence[float | None]) -> float | str:
+    known = [value for value in values if value is not None]
+    return round(fmean(known), 3) if known else "unknown"
 
 
 def _captions(report: Report, names: Mapping[str, str], raised: Mapping[str, Sequence[Artifact]]) -> None:
@@ -208,7 +211,8 @@ def _judge_table(report: Report, judge: Mapping[str, Any]) -> None:
         rows,
         title="The judge's error on pictures of known truth",
         note=f"{columns['unscored']} of {columns['verdicts']} verdicts unread; same answer in both orders of "
-        f"the words: {columns['position'] or 0:.1%}; agreement with the truth: {columns['agreement'] or 0:.1%}.",
+        f"the words: {columns['position'] or 0:.1%}; agreement with the truth: "
+        f"{columns['agreement'] or 0:.1%}.",
     )
 
 
@@ -235,15 +239,15 @@ def _artist(report: Report, artist: Artifact) -> None:
                 f"{level['full'] or 0:.3f} [{low:.3f}, {high:.3f}]",
                 _estimate(judge["levels"][str(level["k"])], "corrected"),
                 round(level["fraction"], 3),
-                round(level["expected"], 3),
+                _mean([level["expected"]]),
                 level["unanswered"],
             ]
         )
     report.table(
         ["k", "pictures", "full marks", "corrected", "properties", "if independent", "unanswered questions"],
         rows,
-        note="Corrected by the judge's error on our own pictures, half of which show their prompt whole. That "
-        "it errs alike on the endpoint's pictures is an assumption, and no interval covers it.",
+        note="Corrected by the judge's error on our own pictures, half of which show their prompt whole. "
+        "That it errs alike on the endpoint's pictures is an assumption, and no interval covers it.",
     )
     report.bars(
         "Right answers by category",
