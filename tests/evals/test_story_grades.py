@@ -5,15 +5,9 @@ import re
 import pytest
 
 from hornbook.errors import HornbookError
-from hornbook.evals.stories import (
-    TrainingIndex,
-    form_faults,
-    grade_stories,
-    grade_story,
-    nearest_rouge,
-    share_of_words,
-)
+from hornbook.evals.stories import form_faults, grade_stories, grade_story, share_of_words
 from hornbook.evals.story_corruption import KINDS, grader_accuracy
+from hornbook.evals.story_memory import TrainingIndex, nearest_rouge
 from hornbook.synth.stories import write_story
 
 

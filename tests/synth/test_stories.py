@@ -12,7 +12,6 @@ from hornbook.synth.phrase import Phrase, Phrases, sentence_case, with_article
 from hornbook.synth.stories import (
     PLOTS,
     continuation_prompt,
-    instruct_record,
     sentences,
     story_rows,
     write_story,
@@ -118,19 +117,6 @@ def test_wishes_are_kept_and_unknown_words_refused() -> None:
     assert (plan.noun, plan.verb, plan.adjective, plan.plot) == ("kite", "jump", "shiny", "lost")
     with pytest.raises(HornbookError, match="tractor"):
         plan_story(Random(1), noun="tractor")
-
-
-def test_instruct_records_end_with_their_story() -> None:
-    seen = set()
-    for index, story in enumerate(STORIES[:200]):
-        head, _, body = instruct_record(story, Random(index)).partition("\n\nStory:\n")
-        assert body == story.text
-        for line in head.split("\n"):
-            label, _, value = line.partition(": ")
-            seen.add(label)
-            if label == "Random sentence":
-                assert value in story.text
-    assert seen == {"Words", "Features", "Summary", "Random sentence"}
 
 
 def test_a_continuation_prompt_cuts_inside_a_sentence() -> None:

@@ -49,12 +49,16 @@ def problem_choices(count: int, seed: int) -> list[Choice]:
     return choices
 
 
-def story_choices(count: int, seed: int) -> list[Choice]:
-    """Held-out stories and the same with one fault; the prompt is what both begin with."""
+def story_choices(count: int, seed: int, *, by_fault: bool = False) -> list[Choice]:
+    """Held-out stories and the same with one fault; the prompt is what both begin with.
+
+    by_fault: the kind of a choice is that of its fault, not "stories".
+    """
     rng, choices, index = Random(seed), list[Choice](), 0
     while len(choices) < count:
         story = write_story(seed, index, held_out=True)
-        faulty = corrupt(story, KINDS[index % len(KINDS)], rng)
+        fault = KINDS[index % len(KINDS)]
+        faulty = corrupt(story, fault, rng)
         index += 1
         if faulty is None or faulty == story.text:
             continue
@@ -65,7 +69,12 @@ def story_choices(count: int, seed: int) -> list[Choice]:
         cut = story.text.rfind(" ", 0, same)
         if cut > 0:
             choices.append(
-                Choice(kind="stories", prompt=story.text[:cut], right=story.text[cut:], wrong=faulty[cut:])
+                Choice(
+                    kind=fault if by_fault else "stories",
+                    prompt=story.text[:cut],
+                    right=story.text[cut:],
+                    wrong=faulty[cut:],
+                )
             )
     return choices
 

@@ -26,9 +26,10 @@ from hornbook.evals.story_language import (
     teacher_patterns,
     tokens,
 )
+from hornbook.evals.story_memory import COPIED, TrainingIndex, nearest_rouge
 from hornbook.lab.statistics import Interval, bootstrap_interval, wilson_interval
 from hornbook.synth import lexicon
-from hornbook.synth.diversity import distinct, ngrams, rouge_precision
+from hornbook.synth.diversity import distinct, ngrams
 from hornbook.synth.phrase import with_article
 from hornbook.synth.stories import sentences
 from hornbook.synth.world import StoryPlan
@@ -51,14 +52,22 @@ class StoryGrade:
     faults: tuple[tuple[str, str], ...] = field(default=())
 
 
-def grade_story(text: str, plan: StoryPlan | Mapping[str, Any] | None = None) -> StoryGrade:
-    """Grade one story; with a plan (of the prompt) against that world, else what the text sets up."""
+def grade_story(
+    text: str, plan: StoryPlan | Mapping[str, Any] | None = None, *, given: str = ""
+) -> StoryGrade:
+    """Grade one story; with a plan (of the prompt) against that world, else what the text sets up.
+
+    given: how the text begins, by another hand: the sentences that end in it are not graded, the one that it
+    breaks off is (TinyStories section 3: the grader looks at how the cut sentence goes on).
+    """
     if plan is not None and not isinstance(plan, StoryPlan):
         plan = StoryPlan.from_json(dict(plan))
     cast = Cast(plan.hero, plan.friend, plan.noun, plan.adjective, plan.adult) if plan else Cast.read(text)
     plain, role = teacher_patterns()
     faults: list[tuple[str, str]] = []
     parts = sentences(text.strip())
+    if given:
+        parts = parts[len(sentences(given.strip())) - (given.rstrip()[-1:] not in tuple('.!?"')) :]
     bad_sentences = 0
     for sentence in parts:
         folded = fold(tokens(sentence))
@@ -203,31 +212,6 @@ def grade_stories(
         repetition=sum(grade.repetition for grade in grades) / count,
         distinct_4=distinct(texts, 4),
         nearest_rouge_2=sum(nearest) / count if nearest else None,
-        memorised=sum(value > 0.7 for value in nearest) / count if nearest else None,
+        memorised=sum(value > COPIED for value in nearest) / count if nearest else None,
         grades=tuple(grades),
-    )
-
-
-class TrainingIndex:
-    """Training texts by bigram, to shortlist the nearest before exact Rouge (TinyStories section 6)."""
-
-    def __init__(self, texts: Sequence[str]) -> None:
-        self.texts = texts
-        self.by_gram: dict[tuple[str, ...], list[int]] = {}
-        for number, text in enumerate(texts):
-            for gram in set(ngrams(text, 4)):
-                self.by_gram.setdefault(gram, []).append(number)
-
-    def shortlist(self, text: str, size: int = 20) -> list[int]:
-        votes: dict[int, int] = {}
-        for gram in set(ngrams(text, 4)):
-            for number in self.by_gram.get(gram, ()):
-                votes[number] = votes.get(number, 0) + 1
-        return sorted(votes, key=lambda number: (-votes[number], number))[:size]
-
-
-def nearest_rouge(text: str, index: TrainingIndex) -> float:
-    """Highest Rouge-2 precision of a text against the training texts that share most 4-grams with it."""
-    return max(
-        (rouge_precision(text, index.texts[number], 2) for number in index.shortlist(text)), default=0.0
     )

@@ -1,11 +1,13 @@
 """How good the story grader is: it grades stories that were damaged on purpose (TinyStories spec 9.2)."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from random import Random
+from typing import Any
 
 from hornbook.evals.stories import grade_story
 from hornbook.lab.statistics import Interval, wilson_interval
+from hornbook.lab.step import StepContext, step
 from hornbook.synth import lexicon
 from hornbook.synth.phrase import pick
 from hornbook.synth.stories import Story, sentences, write_story
@@ -105,3 +107,11 @@ def grader_accuracy(per_kind: int = 60, sound: int = 300, seed: int = HELD_OUT_S
     return GraderAccuracy(
         recall=recall, intervals=intervals, counts=counts, false_alarms=faulted / sound, sound=sound
     )
+
+
+@step(version="1", makes="table")
+def measure_grader(
+    ctx: StepContext, *, per_kind: int = 60, sound: int = 300, seed: int = HELD_OUT_SEED
+) -> dict[str, Any]:
+    """`grader_accuracy` as a step. Facts: its fields."""
+    return asdict(grader_accuracy(per_kind, sound, seed))

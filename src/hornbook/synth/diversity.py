@@ -106,6 +106,12 @@ def rouge_precision(text: str, reference: str, n: int = 2) -> float:
     return hits / len(grams)
 
 
+def rouge_f(text: str, other: str, n: int = 2) -> float:
+    """Rouge-n F: the harmonic mean of the Rouge-n precisions of two texts against each other."""
+    there, back = rouge_precision(text, other, n), rouge_precision(other, text, n)
+    return 2 * there * back / (there + back) if there + back else 0.0
+
+
 def diversity(texts: Sequence[str], *, n: int = 13) -> dict[str, float]:
     """Figures of one corpus: the sample is cut into two halves (even and odd rows) that are compared.
 

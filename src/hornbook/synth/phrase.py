@@ -45,6 +45,16 @@ class Phrase:
         _emit(self._parts, rng.random, slots, out)
         return "".join(out)
 
+    def pattern(self, slot: str) -> str:
+        """A regular expression of the texts that the template can make, with `slot` for whatever fills it."""
+        return _pattern(self._parts, slot)
+
+    def longest_literal(self) -> str:
+        """The longest piece that every text of the template holds, in lower case: a quick first test."""
+        return max(
+            (v for k, v in self._parts if k == "text" and isinstance(v, str)), key=len, default=""
+        ).lower()
+
     def count(self) -> int:
         """How many texts the template can make before its slots are filled."""
         return _count(self._parts)
@@ -136,6 +146,16 @@ def _emit(parts: _Sequence, draw: Callable[[], float], slots: Mapping[str, str],
             out.append(value if kind == "text" else slots[value])
         else:
             _emit(value[int(draw() * len(value))], draw, slots, out)
+
+
+def _pattern(parts: _Sequence, slot: str) -> str:
+    out = []
+    for kind, value in parts:
+        if isinstance(value, str):
+            out.append(re.escape(value) if kind == "text" else slot)
+        else:
+            out.append(f"(?:{'|'.join(_pattern(sequence, slot) for sequence in value)})")
+    return "".join(out)
 
 
 def _count(parts: _Sequence) -> int:

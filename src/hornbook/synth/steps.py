@@ -5,11 +5,12 @@ plan, also under a second number assignment. With a real teacher the texts pass 
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from hornbook.data.corpus import Corpus
+from hornbook.errors import HornbookError
 from hornbook.lab.step import StepContext, step
 from hornbook.lm.base import LanguageModel
 from hornbook.sandbox import Job, run_many
@@ -25,6 +26,7 @@ from hornbook.synth import (
     word_problems,
 )
 from hornbook.synth.scripts import Row
+from hornbook.synth.world import PLOT_NAMES
 from hornbook.synth.writing import (
     STEERED_WIDTH,
     Fault,
@@ -107,9 +109,15 @@ def write_stories(
     seed: int = 0,
     teacher: str | LanguageModel = "simulated",
     held_out: bool = False,
+    collapsed: bool = False,
+    plots: Sequence[str] = PLOT_NAMES,
     steered: bool = False,
 ) -> Mapping[str, Any]:
     """Stories with a required word triple (TinyStories). Held out: word triples that training never has.
+
+    collapsed: the simulated teacher draws no plan but falls back on its favourites, as one does that is asked
+    for a story and nothing else: what the word triples are there to prevent. plots: it tells only these; a
+    smaller world is learned sooner.
 
     steered: spend a real teacher's calls where what it wrote so far is thin (see `coverage`); the same
     argument of the other writers does the same.
@@ -118,9 +126,20 @@ def write_stories(
     model = open_for(ctx, teacher)
     if isinstance(model, str):
         not_steered(steered)
-        lineage = {"writer": stories.VERSION, "seed": seed, "teacher": model, "held_out": held_out}
-        made: Iterator[Row] = stories.story_rows(seed, rows, held_out=held_out)
+        lineage = {
+            "writer": stories.VERSION,
+            "seed": seed,
+            "teacher": model,
+            "held_out": held_out,
+            "collapsed": collapsed,
+            "plots": list(plots),
+        }
+        made: Iterator[Row] = stories.story_rows(
+            seed, rows, held_out=held_out, collapsed=collapsed, plots=plots
+        )
         return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
+    if collapsed or tuple(plots) != PLOT_NAMES:
+        raise HornbookError("collapsed and plots are the simulated teacher's; a real one tells its own.")
     kept, removed, counts = teach(
         ctx,
         model,

@@ -1,4 +1,4 @@
-"""Writes stories from plans: TinyStories section 2 with a simulated teacher, and its Instruct form.
+"""Writes stories from plans: TinyStories section 2 with a simulated teacher.
 
 The teacher plans a small world, then words it act by act: opening, friend, start, [hint], event, [fight],
 trouble, [talk], turn, [twist], good or bad ending, [moral]. Acts in brackets come with a feature.
@@ -6,14 +6,14 @@ trouble, [talk], turn, [twist], good or bad ending, [moral]. Acts in brackets co
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from hornbook.synth import plots_home, plots_outdoors
-from hornbook.synth.phrase import Phrases, pick, sentence_case
-from hornbook.synth.world import StoryPlan, plan_story, slots
+from hornbook.synth.phrase import Phrases, sentence_case
+from hornbook.synth.world import PLOT_NAMES, StoryPlan, pick_favourite, plan_story, slots
 
 VERSION = "stories-2"
 SOURCE = "synth/stories"
@@ -161,18 +161,41 @@ def rng_for(version: str, seed: int, index: int, held_out: bool) -> Random:
     return Random(f"{version}/{seed}/{index}/{'test' if held_out else 'train'}")
 
 
-def write_story(seed: int, index: int, *, held_out: bool = False) -> Story:
-    """Story number `index` of the sample `seed`; held-out stories use word triples never trained on."""
+def write_story(
+    seed: int,
+    index: int,
+    *,
+    held_out: bool = False,
+    collapsed: bool = False,
+    plots: Sequence[str] = PLOT_NAMES,
+) -> Story:
+    """Story number `index` of the sample `seed`; held-out stories use word triples never trained on.
+
+    collapsed: as a teacher that is asked for "a story" and nothing else: it comes back to its favourites.
+    plots: only these are told.
+    """
     rng = rng_for(VERSION, seed, index, held_out)
-    return tell(plan_story(rng, held_out=held_out), rng)
+    if collapsed:
+        plan = plan_story(rng, held_out=held_out, plots=plots, features=(), choose=pick_favourite)
+    else:
+        plan = plan_story(rng, held_out=held_out, plots=plots)
+    return tell(plan, rng)
 
 
-def story_rows(seed: int, rows: int, *, start: int = 0, held_out: bool = False) -> Iterator[dict[str, str]]:
+def story_rows(
+    seed: int,
+    rows: int,
+    *,
+    start: int = 0,
+    held_out: bool = False,
+    collapsed: bool = False,
+    plots: Sequence[str] = PLOT_NAMES,
+) -> Iterator[dict[str, str]]:
     """Rows of a documents corpus, from `start` to `rows`, each with its lineage in `meta`."""
     for index in range(start, rows):
-        story = write_story(seed, index, held_out=held_out)
+        story = write_story(seed, index, held_out=held_out, collapsed=collapsed, plots=plots)
         yield {
-            "id": f"story-{'test' if held_out else 'train'}-{seed}-{index}",
+            "id": f"{'favourite' if collapsed else 'story'}-{'test' if held_out else 'train'}-{seed}-{index}",
             "text": story.text,
             "source": SOURCE,
             "meta": meta(VERSION, seed, index, plan=story.plan.as_json(), summary=story.summary),
@@ -182,18 +205,6 @@ def story_rows(seed: int, rows: int, *, start: int = 0, held_out: bool = False) 
 def meta(version: str, seed: int, index: int, **more: Any) -> str:
     """Lineage of a row as a JSON string: which writer, which seed, which plan."""
     return json.dumps({"writer": version, "seed": seed, "index": index, **more}, ensure_ascii=False)
-
-
-def instruct_record(story: Story, rng: Random) -> str:
-    """TinyStories-Instruct: some of four instructions in random order, then the story."""
-    lines = {
-        "Words": ", ".join(story.plan.words),
-        "Features": ", ".join(story.plan.features) or "None",
-        "Summary": story.summary,
-        "Random sentence": pick(rng, sentences(story.text)),
-    }
-    chosen = rng.sample(sorted(lines), 1 + int(rng.random() * 4))
-    return "\n".join([*(f"{label}: {lines[label]}" for label in chosen), "", "Story:", story.text])
 
 
 def sentences(text: str) -> list[str]:

@@ -7,13 +7,23 @@ subset of features are drawn independently, so that the prompt brings the variet
 
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from random import Random
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from hornbook.errors import HornbookError
 from hornbook.synth import lexicon
-from hornbook.synth.phrase import pick, with_article
+from hornbook.synth.phrase import pick, weighted, with_article
+
+_Item = TypeVar("_Item")
+
+
+class Choose(Protocol):
+    """Takes one of several items with a random state."""
+
+    def __call__(self, rng: Random, items: Sequence[_Item], /) -> _Item: ...
+
 
 HELD_OUT_EVERY = 12
 """One word triple in twelve never occurs in a training story."""
@@ -99,15 +109,23 @@ def draw_features(rng: Random) -> tuple[str, ...]:
     return tuple(chosen)
 
 
-def draw_character(rng: Random, animal_share: float, taken: tuple[str, ...] = ()) -> tuple[str, str]:
+def pick_favourite(rng: Random, items: Sequence[_Item]) -> _Item:
+    """One item by its place in the list: the n-th 1 / n^2 as likely as the first, so the first every other
+    time (TinyStories section 2: asked plainly, a teacher sends everybody to the same park)."""
+    return weighted(rng, ((item, (place + 1.0) ** -2) for place, item in enumerate(items)))
+
+
+def draw_character(
+    rng: Random, animal_share: float, taken: tuple[str, ...] = (), choose: Choose = pick
+) -> tuple[str, str]:
     """A name and what it is: `("Mia", "girl")` or `("Otto", "badger")`."""
     while True:
         names = lexicon.GIRLS if rng.random() < 0.5 else lexicon.BOYS
-        name = pick(rng, names)
+        name = choose(rng, names)
         if name not in taken:
             break
     if rng.random() < animal_share:
-        return name, pick(rng, lexicon.ANIMALS)
+        return name, choose(rng, lexicon.ANIMALS)
     return name, "girl" if lexicon.GENDER[name] == "she" else "boy"
 
 
@@ -119,9 +137,15 @@ def plan_story(
     noun: str | None = None,
     adjective: str | None = None,
     plot: str | None = None,
+    plots: Sequence[str] = PLOT_NAMES,
     features: tuple[str, ...] | None = None,
+    choose: Choose = pick,
 ) -> StoryPlan:
-    """Draw a plan; whatever is given is kept. A triple with a free word lies on the asked side."""
+    """Draw a plan; whatever is given is kept. A triple with a free word lies on the asked side.
+
+    plots: one of these is drawn where `plot` is not given.
+    choose: takes one of several with a random state; `pick` takes each as often.
+    """
     for field, value, known in (
         ("verb", verb, lexicon.VERB_BY_BASE),
         ("noun", noun, lexicon.THING_BY_NOUN),
@@ -130,22 +154,24 @@ def plan_story(
     ):
         if value is not None and value not in known:
             raise HornbookError(f"story plan: {field} {value!r} is not in the lexicon of this world")
+    if all(name in PLOT_NEEDS for name in plots):
+        raise HornbookError(f"plots is {list(plots)}; at least one must take any object, such as share.")
     free = verb is None or noun is None or adjective is None
     while True:
         words = (
-            verb or pick(rng, lexicon.VERBS).base,
-            noun or pick(rng, lexicon.THINGS).noun,
-            adjective or pick(rng, lexicon.ADJECTIVES),
+            verb or choose(rng, lexicon.VERBS).base,
+            noun or choose(rng, lexicon.THINGS).noun,
+            adjective or choose(rng, lexicon.ADJECTIVES),
         )
         if not free or triple_is_held_out(*words) == held_out:
             break
     uses = lexicon.THING_BY_NOUN[words[1]].uses
     while True:
-        chosen_plot = plot or pick(rng, PLOT_NAMES)
+        chosen_plot = plot or choose(rng, plots)
         if plot is not None or PLOT_NEEDS.get(chosen_plot) in (None, *uses):
             break
-    hero, hero_kind = draw_character(rng, 0.35)
-    friend, friend_kind = draw_character(rng, 0.6 if hero_kind in lexicon.ANIMALS else 0.15, (hero,))
+    hero, hero_kind = draw_character(rng, 0.35, (), choose)
+    friend, friend_kind = draw_character(rng, 0.6 if hero_kind in lexicon.ANIMALS else 0.15, (hero,), choose)
     return StoryPlan(
         plot=chosen_plot,
         verb=words[0],
@@ -156,15 +182,15 @@ def plan_story(
         hero_kind=hero_kind,
         friend=friend,
         friend_kind=friend_kind,
-        adult=pick(rng, tuple(lexicon.ADULTS)),
-        place=pick(rng, tuple(lexicon.PLACES)),
-        weather=pick(rng, tuple(lexicon.WEATHER)),
-        part=pick(rng, lexicon.DAY_PARTS),
-        trait=pick(rng, lexicon.TRAITS),
-        hiding=pick(rng, lexicon.HIDING_PLACES),
-        small_animal=pick(rng, lexicon.SMALL_ANIMALS),
-        glad=pick(rng, lexicon.GLAD),
-        sad=pick(rng, lexicon.SAD),
+        adult=choose(rng, tuple(lexicon.ADULTS)),
+        place=choose(rng, tuple(lexicon.PLACES)),
+        weather=choose(rng, tuple(lexicon.WEATHER)),
+        part=choose(rng, lexicon.DAY_PARTS),
+        trait=choose(rng, lexicon.TRAITS),
+        hiding=choose(rng, lexicon.HIDING_PLACES),
+        small_animal=choose(rng, lexicon.SMALL_ANIMALS),
+        glad=choose(rng, lexicon.GLAD),
+        sad=choose(rng, lexicon.SAD),
     )
 
 

@@ -36,7 +36,7 @@ PAPER = "Liu et al. 2023, arXiv 2312.09241"
 BENCHMARK, TEST = 101, 102
 """Seeds of the benchmark's training questions (verifiers) and of its test questions."""
 CHECKPOINTS = ("early", "middle", "late")
-SHARES = {"third": 1 / 3, "two thirds": 2 / 3}
+SHARES = {"ninth": 1 / 9, "third": 1 / 3, "two thirds": 2 / 3}
 """Smaller shares of the arms' problems, trained on for as long."""
 
 
@@ -94,7 +94,7 @@ class Settings:
     draws: int = 6
     """Solutions a question for the verifier's data: an equal share of each checkpoint and temperature."""
     temperatures: tuple[float, float] = (0.5, 0.7)
-    verifier_tokens: int = 1_500_000
+    verifier_tokens: int = 1_000_000
     verifier_train: TrainSettings = field(default_factory=lambda: _training(3e-3))
 
     test: int = 300
@@ -129,7 +129,7 @@ class Settings:
 
     def arms(self) -> dict[str, list[PhasePlan]]:
         """Small generators of equal length on other data; "pretrained" reads other data before."""
-        names = ("all", *SHARES, "exact", "noisier", "agreed")
+        names = ("all", *SHARES, "exact", "noisier", "agreed", "unfiltered")
         arms = {name: [self._phase("problems", {name: 1.0}, self.arm_tokens)] for name in names}
         before = self._phase("pretraining", {"exercises": 0.5, "textbooks": 0.5}, self.arm_tokens // 3)
         arms["pretrained"] = [before, *arms["all"]]
@@ -200,6 +200,7 @@ def recipe(run: Run, settings: Settings) -> None:
             broken_share=s.broken_share,
         ),
         "agreed": run.step(write_word_problems, rows=2 * s.arm_problems, solutions=3, **noise),
+        "unfiltered": run.step(write_word_problems, rows=s.arm_problems, executed=False, **noise),
     }
     generic = {
         "exercises": run.step(write_exercises, rows=s.problems // 4),
@@ -328,6 +329,7 @@ def recipe(run: Run, settings: Settings) -> None:
             "exact": 1.0,
             "noisier": other["noisier"].facts["teacher_right"],
             "agreed": other["agreed"].facts["teacher_right"],
+            "unfiltered": other["unfiltered"].facts["teacher_right"],
             "benchmark": teacher.facts["teacher_right"],
         },
         agreed=other["agreed"].facts["rows"] / other["agreed"].facts["asked"],

@@ -131,6 +131,14 @@ def judge_claims(run: Run, study: Study) -> None:
         _minus(study.arm("pretrained"), study.arm("all")),
         paper="63.3 against 53.1",
     )
+    _claim(
+        run,
+        "running-filter",
+        "Leaving out programs that do not run trains a better generator.",
+        _minus(study.arm("all"), study.arm("unfiltered")),
+        paper="done throughout (no figure)",
+        why=f"{fmean(study.arm('all')):.3f} against {fmean(study.arm('unfiltered')):.3f}, as many problems.",
+    )
     kept = [
         noisy / clean - study.teachers["noisier"] if clean else 0.0
         for noisy, clean in zip(study.arm("noisier"), study.arm("exact"), strict=True)
@@ -165,12 +173,12 @@ def judge_claims(run: Run, study: Study) -> None:
     run.claim(
         Claim(
             id="decontamination",
-            sentence="13-grams without digits catch copies with other numbers and miss most retold plans.",
+            sentence="13-grams without digits catch copies with other numbers and miss a plan told again.",
             paper_value="22 of 11.0 million questions removed",
             measured=near[0] - far[0],
             unit="difference of recalls",
-            rule="the interval of the one recall lies above 0.9, that of the other below 0.5",
-            holds=near[1] > 0.9 and far[2] < 0.5,
+            rule="the interval of the one recall lies above 0.9, that of the other below 0.1",
+            holds=near[1] > 0.9 and far[2] < 0.1,
             why=f"Recall {near[0]:.1%} and {far[0]:.1%}.",
         )
     )
@@ -255,7 +263,7 @@ def _data(run: Run, study: Study) -> None:
                 shown_over_seeds(study.arm(name)),
                 *[shown_over_seeds(study.arm(name, changes=count)) for count in (1, 2)],
             ]
-            for name in (*study.shares, "all", "pretrained", "exact", "noisier", "agreed")
+            for name in (*study.shares, "all", "unfiltered", "pretrained", "exact", "noisier", "agreed")
         ],
         note="Changes: steps of the plan between the opening and the question.",
     )

@@ -1,0 +1,383 @@
+"""The report of the recipe `tinystories`: size against quality, growth, instructions, copying, stories."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import fmean
+from typing import Any
+
+from hornbook.evals.story_exam import NGRAM, TEACHER
+from hornbook.lab.report import Bar, Report, Sample, Series
+from hornbook.lab.run import Run
+from hornbook.lab.statistics import student_t_interval
+from hornbook.model.presets import student
+from hornbook.papers.tinystories.claims import HELD_OUT, TRAINING
+from hornbook.papers.tinystories.study import GRAMMAR, LABELS, TRACKING, Cell, Study, name_of
+
+ASPECTS = {"grammar": "grammar", "consistent": "consistency", "creative": "creativity"}
+
+
+def write_report(run: Run, study: Study) -> None:
+    """Pictures first; then the tables behind them, the stories, and how good the grader is."""
+    report = run.report
+    report.title = "TinyStories: how small a storyteller can be"
+    report.subtitle = (
+        "Graded by exact programs over a world whose truth is known; means over seeds, 95 % intervals."
+    )
+    _size(report, study)
+    _growth(report, study)
+    _instructions(report, study)
+    _data(report, study)
+    _memory(report, study)
+    _stories(report, study)
+    _grader(report, study)
+    if study.judged is not None:
+        _judge(report, study.judged)
+    if study.real is not None:
+        _real(report, study.real)
+
+
+def _size(report: Report, study: Study) -> None:
+    s = study.settings
+    report.section("Size against quality", f"Each student read {s.tokens:,} tokens.")
+    _heat_map(report, study, "Loss", lambda cell: study.bits[cell], unit="bits per byte")
+    for aspect, title in ASPECTS.items():
+        _heat_map(report, study, title.capitalize(), partial(_grade_of, study, aspect))
+    _heat_map(
+        report,
+        study,
+        "Keeping track of who and what",
+        lambda cell: study.told_apart(name_of(cell), TRACKING),
+        note="Which of two continuations is likelier, the sound one or one with a confusion; chance 50 %.",
+    )
+    _heat_map(report, study, "Instructions followed", lambda cell: study.follows(name_of(cell), *LABELS))
+    cells = [(width, depth) for width in s.widths for depth in s.depths]
+    rows: list[list[object]] = []
+    for cell in cells:
+        name = name_of(cell)
+        shape = student(
+            hidden_size=cell[0], layers=cell[1], heads=cell[0] // s.head_size, vocab_size=s.vocab_size
+        )
+        total = shape.parameters()
+        rows.append(
+            [
+                name,
+                total - s.vocab_size * cell[0],
+                total,
+                _shown(study.bits[cell]),
+                *[_shown(study.grade(name, aspect)) for aspect in ASPECTS],
+                _shown(study.told_apart(name, TRACKING)),
+                _shown(study.told_apart(name, GRAMMAR)),
+                *[_shown(study.follows(name, label)) for label in LABELS],
+            ]
+        )
+    for control in (TEACHER, NGRAM):
+        grades = [f"{study.control(control, aspect):.3f}" for aspect in ASPECTS]
+        if control == TEACHER:
+            grades[-1] = "one ending a story"
+        rows.append([control, "", "", "", *grades, *[""] * (2 + len(LABELS))])
+    report.table(
+        [
+            *("width x depth", "parameters without embedding", "with", "bits per byte"),
+            *ASPECTS.values(),
+            *("tracking, of two", "grammar, of two", *LABELS),
+        ],
+        rows,
+        title="All cells",
+        note=f"\u00b1 half the width of the 95 % interval over {len(s.seeds)} seeds. Creativity: of "
+        f"{s.samples} continuations of one beginning, different courses without a fault of grammar.",
+    )
+
+
+def _by_name(study: Study, aspect: str, name: str) -> list[float]:
+    return study.grade(name, aspect)
+
+
+def _told_apart(study: Study, fault: str, name: str) -> list[float]:
+    return study.told_apart(name, (fault,))
+
+
+def _grade_of(study: Study, aspect: str, cell: Cell) -> list[float]:
+    return study.grade(name_of(cell), aspect)
+
+
+def _heat_map(
+    report: Report,
+    study: Study,
+    title: str,
+    values: Callable[[Cell], Sequence[float]],
+    *,
+    unit: str = "%",
+    note: str = "",
+) -> None:
+    """Width by depth, the means over seeds; percents unless another unit is named."""
+    s = study.settings
+    factor, digits = (100, 1) if unit == "%" else (1, 3)
+    report.heat_map(
+        title,
+        [f"width {width}" for width in s.widths],
+        [f"depth {depth}" for depth in s.depths],
+        [[round(factor * fmean(values((width, depth))), digits) for depth in s.depths] for width in s.widths],
+        unit=unit,
+        note=note,
+    )
+
+
+def _growth(report: Report, study: Study) -> None:
+    s = study.settings
+    moments = s.moments()
+    report.section("What comes first", f"The largest student, {name_of(s.largest)}, as it grows.")
+
+    def line(of: Callable[[str], Sequence[float]]) -> Series:
+        points, band = [], []
+        for name, done in moments.items():
+            values = of(name)
+            points.append((done * s.tokens, fmean(values)))
+            if len(values) > 1:
+                band.append((done * s.tokens, *student_t_interval(values)))
+        return Series(points=points, band=band)
+
+    report.curves(
+        "Grades as the student grows",
+        {title: line(partial(_by_name, study, aspect)) for aspect, title in ASPECTS.items()},
+        x_label="training tokens",
+        y_label="share",
+        log_x=True,
+        note="Weights of one training, whose learning rate falls in its last part.",
+    )
+    report.curves(
+        "Faults told from sound stories",
+        {
+            fault: line(partial(_told_apart, study, fault))
+            for fault in (*GRAMMAR, *TRACKING)
+            if all(fault in found for found in study.choices.values())
+        },
+        x_label="training tokens",
+        y_label="accuracy, of two",
+        log_x=True,
+        note="Chance is 0.5.",
+    )
+
+
+def _instructions(report: Report, study: Study) -> None:
+    s = study.settings
+    report.section(
+        "Instructions",
+        "One at a time; then the words and the summary together, which no training record holds.",
+    )
+    bars = []
+    for cell in dict.fromkeys([(s.widths[-1], depth) for depth in s.depths]):
+        name = name_of(cell)
+        for title, keys in (
+            ("alone", ("Words", "Summary")),
+            ("together", ("Words, together", "Summary, together")),
+            ("by chance", ("Words, together by chance", "Summary, together by chance")),
+        ):
+            values = study.follows(name, *keys)
+            bars.append(Bar(label=f"{name}, {title}", value=100 * fmean(values), interval=_percent(values)))
+    report.bars("Words and summary followed", bars, unit="%")
+    shown = study.followed[f"{name_of(s.largest)}/{s.seeds[0]}"]["shown"]
+    report.samples(
+        f"Instructed stories of {name_of(s.largest)}",
+        [
+            Sample(
+                text=f"{one['prompt']}\n{one['story']}",
+                scores={label: round(value, 2) for label, value in one["followed"].items()},
+            )
+            for one in shown
+        ],
+        shown=3,
+    )
+
+
+def _data(report: Report, study: Study) -> None:
+    report.section("What random words are for", f"Students of {name_of(study.settings.middle)}.")
+    report.table(
+        ["stories", "bits per byte on held-out stories", *ASPECTS.values()],
+        [
+            [
+                arm,
+                _shown(study.bits_of_arms[arm]),
+                *[_shown(study.grade(arm, aspect)) for aspect in ASPECTS],
+            ]
+            for arm in study.settings.arms()
+        ],
+        note="Favourites: the teacher takes the n-th of its words, names and places 1 / n^2 as often as the "
+        "first. Beginnings and test stories come from random words that no training story combines.",
+    )
+
+
+def _memory(report: Report, study: Study) -> None:
+    report.section("Copying", "Endings against all training stories.")
+    figures = ("nearest", "copied", "to_truth", "alike")
+    rows: list[list[object]] = []
+    for beginnings in (HELD_OUT, TRAINING):
+        for who in ("student", "memoriser"):
+            unseen: Any = study.copies(beginnings, who, "unseen")
+            values = [_shown(study.copies(beginnings, who, what)) for what in figures]
+            new = [f"{fmean(one[k] for one in unseen):.3f}" for k in "246"]
+            rows += [[beginnings, who, *values, *new]]
+        own = study.copied[beginnings][TEACHER]
+        rows.append(
+            [
+                beginnings,
+                TEACHER,
+                *[f"{own[what]:.3f}" for what in figures],
+                *[f"{own['unseen'][k]:.3f}" for k in "246"],
+            ]
+        )
+    report.table(
+        [
+            *(
+                "beginnings of",
+                "endings by",
+                "nearest story",
+                "copied",
+                "true ending",
+                "nearest other ending",
+            ),
+            *(f"new {k}-grams" for k in "246"),
+        ],
+        rows,
+        note="Rouge-2 precision against the nearest training story (copied: above 0.7) and the true ending; "
+        "Rouge-2 F against the nearest ending of another story; shares of k-grams that are new.",
+    )
+    seed = study.settings.seeds[0]
+    report.histogram(
+        "Nearest training story of a student's endings",
+        [value for s in study.settings.seeds for value in study.copied[HELD_OUT][f"student/{s}"]["values"]],
+        bins=20,
+        x_label="Rouge-2 precision",
+    )
+    report.samples(
+        "Nearest to a training story",
+        [
+            Sample(
+                text=f"{one['beginning']} |{one['ending']}\n\nTraining story: {one['training']}",
+                label=who,
+                scores={"Rouge-2": round(one["nearest"], 2)},
+            )
+            for who in ("student", "memoriser")
+            for one in study.copied[TRAINING][f"{who}/{seed}"]["closest"][:1]
+        ],
+    )
+
+
+def _stories(report: Report, study: Study) -> None:
+    s = study.settings
+    report.section("The stories", "One beginning at every size; the bar marks where the student begins.")
+    samples = []
+    for width in s.widths:
+        for depth in s.depths:
+            one = study.graded[f"{name_of((width, depth))}/{s.seeds[0]}"]["shown"][0]
+            faults = "; ".join(f"{kind}: {what}" for kind, what in one["faults"][:3])
+            samples.append(
+                Sample(
+                    text=f"{one['beginning']} |{one['ending']}",
+                    label=name_of((width, depth)),
+                    scores={
+                        "grammar": round(one["grammar"], 2),
+                        "consistent": "yes" if one["consistent"] else "no",
+                    },
+                    note=faults,
+                )
+            )
+    report.samples("How it goes on", samples[::-1], shown=3)
+
+
+def _grader(report: Report, study: Study) -> None:
+    report.section("How good the grader is", "Held-out stories of the teacher, as they are and damaged.")
+    report.bars(
+        "Damage found",
+        [
+            Bar(
+                label=kind,
+                value=100 * value,
+                interval=tuple(100 * end for end in study.grader["intervals"][kind]),
+            )
+            for kind, value in study.grader["recall"].items()
+        ],
+        unit="%",
+        note=f"Sound stories faulted: {study.grader['false_alarms']:.1%} of {study.grader['sound']}.",
+    )
+
+
+def _judge(report: Report, judged: Any) -> None:
+    report.section(f"Graded by {judged['judge']}", "Out of ten; two turns, as in the paper.")
+    aspects = ("grammar", "creativity", "consistency", "plot")
+    report.table(
+        ["endings of", *aspects, "age groups", "not read"],
+        [
+            [
+                name,
+                *[
+                    "none"
+                    if told[aspect]["value"] is None
+                    else "{:.1f} [{:.1f}, {:.1f}]".format(told[aspect]["value"], *told[aspect]["interval"])
+                    for aspect in aspects
+                ],
+                ", ".join(f"{age} {count}" for age, count in told["ages"].items()),
+                told["missing"],
+            ]
+            for name, told in judged["marks"].items()
+        ],
+        note="Intervals: bootstrap over beginnings.",
+    )
+    report.table(
+        ["what the judge is worth", "value"],
+        [
+            ["two grades of one text differ by", _or_none(judged["self_difference"])],
+            *[
+                [f"grades the teacher above the {name}, with probability", _or_none(value)]
+                for name, value in judged["tells"].items()
+            ],
+            ["correlation of its grades with length", _or_none(judged["with_length"])],
+        ],
+        note="A judge that does not read has 0.5 in the middle rows.",
+    )
+
+
+def _real(report: Report, real: Any) -> None:
+    report.section("Stories of yours", "Loss and copying alone: of this world the programs know nothing.")
+    students = [value for name, value in real["copied"].items() if name != TEACHER]
+    own = real["copied"][TEACHER]
+    report.table(
+        ["bits per byte", "nearest story", "copied", "held-out: nearest", "copied "],
+        [
+            [
+                _shown(real["bits"]),
+                _shown([one["nearest"] for one in students]),
+                _shown([one["copied"] for one in students]),
+                f"{own['nearest']:.3f}",
+                f"{own['copied']:.3f}",
+            ]
+        ],
+    )
+    report.samples(
+        "Nearest to a training story",
+        [
+            Sample(
+                text=f"{one['beginning']} |{one['ending']}\n\nTraining story: {one['training']}",
+                scores={"Rouge-2": round(one["nearest"], 2)},
+            )
+            for one in students[0]["closest"]
+        ],
+        shown=1,
+    )
+
+
+def _or_none(value: float | None) -> str:
+    return "none" if value is None else f"{value:.2f}"
+
+
+def _percent(values: Sequence[float]) -> tuple[float, float] | None:
+    if len(values) < 2:
+        return None
+    low, high = student_t_interval(values)
+    return 100 * low, 100 * high
+
+
+def _shown(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{fmean(values):.3f}"
+    low, high = student_t_interval(values)
+    return f"{fmean(values):.3f} \u00b1 {(high - low) / 2:.3f}"
