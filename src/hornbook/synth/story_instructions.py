@@ -21,7 +21,8 @@ from hornbook.lm.base import LanguageModel
 from hornbook.synth import checks
 from hornbook.synth.phrase import pick
 from hornbook.synth.stories import sentences
-from hornbook.synth.teacher import SIMULATED, Assignment, open_teacher, write_taught
+from hornbook.synth.teacher import SIMULATED, Assignment, write_taught
+from hornbook.synth.writing import open_for
 
 VERSION = "story-instructions-1"
 SOURCE = "synth/story_instructions"
@@ -231,7 +232,7 @@ def _summaries(
     ctx: StepContext, rows: Sequence[Mapping[str, Any]], records: Sequence[Record], spec: str | LanguageModel
 ) -> tuple[dict[str, dict[str, Any]], dict[str, int]]:
     """By story, the summary that a real teacher wrote; and how many were not fit, by reason."""
-    teacher = open_teacher(spec, calls=ctx.folder.parent.parent / "calls.sqlite")
+    teacher = open_for(ctx, spec)
     wanted = [(row, record) for row, record in zip(rows, records, strict=True) if not record.summary]
     if isinstance(teacher, str) or not wanted:
         return {}, {}
