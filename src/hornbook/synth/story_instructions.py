@@ -20,8 +20,9 @@ from hornbook.lab.step import Artifact, Estimate, StepContext, step
 from hornbook.lm.base import LanguageModel
 from hornbook.synth import checks
 from hornbook.synth.phrase import pick
+from hornbook.synth.scripts import Assignment, perform
 from hornbook.synth.stories import sentences
-from hornbook.synth.teacher import SIMULATED, Assignment, write_taught
+from hornbook.synth.teacher import SIMULATED
 from hornbook.synth.writing import open_for
 
 VERSION = "story-instructions-1"
@@ -252,7 +253,7 @@ def _summaries(
     progress = ctx.progress(len(assignments), "summaries", teacher.identity)
     found: dict[str, dict[str, Any]] = {}
     removed: dict[str, int] = {}
-    for written in write_taught(teacher, assignments, progress=progress):
+    for written in perform(teacher, assignments, progress=progress):
         if written.row is None:
             removed[written.problem] = removed.get(written.problem, 0) + 1
             continue
