@@ -38,6 +38,10 @@ class Settings:
     then: str = ""  # the answer from the second turn on (corrections), when set
     finish: str = "stop"
     corrupt_stream: bool = False
+    batch_looks: int = 1  # a batch is done at this look at it
+    batch_errors: float = 0.0  # share of a batch's rows that come back as errors
+    batch_lost: bool = False  # the answer to the making of a batch is lost on the way
+    batch_status: str = "completed"
     seed: int = 0
 
 
@@ -52,6 +56,8 @@ class Server:
     busiest: int = 0
     refused: int = 0
     keep_bodies: bool = True
+    files: dict = field(default_factory=dict)
+    batches: dict = field(default_factory=dict)
 
     def fault(self, prompt: str) -> str | None:
         nth = self.received[prompt]
@@ -75,12 +81,64 @@ class Server:
                     k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines if line)
                 }
                 body = await reader.readexactly(int(headers.get("content-length", 0)))
-                if not await self.answer(first.split(" ")[1], headers, body, writer):
+                method, path, _ = first.split(" ")
+                if path.startswith(("/v1/files", "/v1/batches")):
+                    alive = await self.batch(method, path, body, writer)
+                else:
+                    alive = await self.answer(path, headers, body, writer)
+                if not alive:
                     break
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError):
             pass
         finally:
             writer.close()
+
+    async def batch(self, method: str, path: str, body: bytes, writer: asyncio.StreamWriter) -> bool:
+        """Files and batches, as OpenAI's provider has them."""
+        if method == "POST" and path == "/v1/files":
+            name = f"file-{len(self.files)}"
+            start = body.index(b"\r\n\r\n", body.index(b'name="file"')) + 4
+            self.files[name] = body[start : body.rindex(b"\r\n--")]
+            return await send(writer, 200, json.dumps({"id": name}).encode())
+        if path.endswith("/content"):
+            return await send(writer, 200, self.files[path.split("/")[3]])
+        if method == "POST":
+            asked = json.loads(body)
+            name = f"batch-{len(self.batches)}"
+            made = {"id": name, "status": "in_progress", "looks": 0, **asked}
+            self.batches[name] = made
+            if self.settings.batch_lost:
+                return False
+            return await send(writer, 200, json.dumps(made).encode())
+        if path.startswith("/v1/batches/"):
+            found = self.batches[path.rsplit("/", 1)[1]]
+            found["looks"] += 1
+            if found["looks"] >= self.settings.batch_looks and "output_file_id" not in found:
+                self.finish_batch(found)
+            return await send(writer, 200, json.dumps(found).encode())
+        return await send(writer, 200, json.dumps({"data": list(self.batches.values())}).encode())
+
+    def finish_batch(self, batch: dict) -> None:
+        good, bad = [], []
+        for line in self.files[batch["input_file_id"]].splitlines():
+            row = json.loads(line)
+            prompt = row["body"]["messages"][-1]["content"]
+            u = int.from_bytes(hashlib.sha256(prompt.encode()).digest()[:8], "big") / 2**64
+            if u < self.settings.batch_errors:
+                answer = {"status_code": 500, "body": {"error": {"message": "told to fail"}}}
+                bad.append({"id": "x", "custom_id": row["custom_id"], "response": answer})
+                continue
+            self.received[prompt] += 1
+            self.answered[prompt] += 1
+            text = self.settings.reply or f"echo: {prompt}"
+            choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+            usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
+            answer = {"status_code": 200, "body": {"id": "x", "choices": [choice], "usage": usage}}
+            good.append({"id": "x", "custom_id": row["custom_id"], "response": answer})
+        for name, rows in (("output_file_id", good), ("error_file_id", bad)):
+            batch[name] = f"{batch['id']}-{name}"
+            self.files[batch[name]] = "".join(json.dumps(row) + "\n" for row in reversed(rows)).encode()
+        batch["status"] = self.settings.batch_status
 
     async def answer(self, path: str, headers: dict, body: bytes, writer: asyncio.StreamWriter) -> bool:
         if path == "/stats":
@@ -89,11 +147,14 @@ class Server:
                 "received": dict(self.received),
                 "busiest": self.busiest,
                 "refused": self.refused,
+                "batches": len(self.batches),
             }
             return await send(writer, 200, json.dumps(stats).encode())
         if path == "/set":
             self.settings = replace(self.settings, **json.loads(body))
             return await send(writer, 200, b"{}")
+        if not path.endswith("completions"):
+            return await send(writer, 404, error("no such route"))
         asked = json.loads(body)
         if self.keep_bodies:
             self.bodies.append(asked)

@@ -10,13 +10,15 @@ from hornbook.errors import HornbookError
 from hornbook.infer.language_model import LocalModel
 from hornbook.infer.weights import Weights
 from hornbook.lm.base import LanguageModel
+from hornbook.lm.several import SeveralModels, parse_several
 
 if TYPE_CHECKING:
     from hornbook.lm.store import CallStore
 
 ACCEPTED = (
     "a checkpoint folder (with config.json), a .gguf file, 'smollm2' or 'embedded' (the embedded "
-    "SmolLM2-135M-Instruct) or an OpenAI-compatible endpoint as http://host:port/v1#model"
+    "SmolLM2-135M-Instruct), an OpenAI-compatible endpoint as http://host:port/v1#model, or several with weights "
+    "as 3*http://a/v1#m, http://b/v1#n"
 )
 
 
@@ -37,6 +39,10 @@ def open_model(
         HornbookError: nothing is there by that name; the message lists what is accepted.
     """
     text = str(spec)
+    if not Path(text).expanduser().exists() and (several := parse_several(text)) is not None:
+        return SeveralModels([(open_model(one, weights=weights, say=say), share) for one, share in several])
+    if text.startswith("batch:"):
+        raise HornbookError(f"{text}: a provider's batches need a call store; only writers of data keep one.")
     if text.startswith(("http://", "https://")):
         from hornbook.lm.endpoint import EndpointModel
 

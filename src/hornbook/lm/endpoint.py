@@ -369,6 +369,32 @@ class EndpointModel:
         """Under which key of the store the answer to a plain `request` (one without a schema) lies."""
         return self._call_key(request, "plain")
 
+    def batch_key(self, request: Request) -> str:
+        """As `call_key`, of the call that a batch makes of `request`."""
+        mode = self._mode(request)
+        return self._call_key(self._asked(request, mode), mode)
+
+    def batch_body(self, request: Request) -> dict[str, Json]:
+        """The JSON body of that call."""
+        mode = self._mode(request)
+        return self._body(self._asked(request, mode), mode)
+
+    def is_stored(self, request: Request) -> bool:
+        """Whether the store answers `request` without a call, or holds the first of its two turns."""
+        return self._from_store(request) is not None or (
+            self.store is not None and self.store.get(self.batch_key(request)) is not None
+        )
+
+    def worst_price(self, request: Request) -> float:
+        """The most money `request` can cost: four characters a token in, `max_tokens` out."""
+        characters = len(json.dumps(request.as_json(), ensure_ascii=False))
+        price = self.ledger.prices.get(self.model)
+        return 0.0 if price is None else price.of(characters / 4, request.sampling.max_tokens)
+
+    def headers(self) -> dict[str, str]:
+        """Of every call, the key among them."""
+        return self._transport.headers()
+
     def _call_key(self, request: Request, mode: Mode) -> str:
         return call_key(
             provider=self._wire.name,
