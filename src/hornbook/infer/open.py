@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 ACCEPTED = (
     "a checkpoint folder (with config.json), a .gguf file, 'smollm2' or 'embedded' (the embedded "
-    "SmolLM2-135M-Instruct), an OpenAI-compatible endpoint as http://host:port/v1#model, or several with weights "
-    "as 3*http://a/v1#m, http://b/v1#n"
+    "SmolLM2-135M-Instruct), an OpenAI-compatible endpoint as http://host:port/v1#model, or several with "
+    "weights as 3*http://a/v1#m, http://b/v1#n"
 )
 
 

@@ -78,6 +78,11 @@ class BatchModel:
     def capabilities(self) -> Capabilities:
         return self.endpoint.capabilities
 
+    @property
+    def at_once(self) -> int:
+        """How many rows are best asked together."""
+        return self.settings.rows
+
     def call_key(self, request: Request) -> str:
         """As the endpoint's."""
         return self.endpoint.call_key(request)
@@ -284,8 +289,8 @@ class _Provider:
                 problem = f"status {answer.status_code}: {message_of(text, answer.status_code)}"
                 if answer.status_code not in RETRYABLE:
                     raise HornbookError(
-                        f"{self._endpoint.address.base} did not take a batch ({problem}). Ask this model call "
-                        "by call, or correct the request."
+                        f"{self._endpoint.address.base} did not take a batch ({problem}). Ask this model "
+                        "call by call, or correct the request."
                     )
             except httpx.HTTPError as error:
                 problem = name_of(error)

@@ -174,7 +174,7 @@ def perform(
     tasks: Sequence[Task],
     *,
     sampling: Sampling = SAMPLING,
-    at_once: int = AT_ONCE,
+    at_once: int | None = None,
     progress: Advances | None = None,
 ) -> Iterator[Written]:
     """Has a teacher write the tasks; what came of them, in their order.
@@ -187,6 +187,7 @@ def perform(
             the call store, if it has one, and the same command asks only the rest.
     """
     calls = _Calls(teacher)
+    at_once = at_once or int(getattr(teacher, "at_once", AT_ONCE))
     waiting = iter(enumerate(tasks))
     live: dict[int, _Live] = {}
     done: dict[int, Written] = {}
