@@ -161,6 +161,8 @@ class Server:
             self.headers.append(headers)
         messages = asked.get("messages") or [{"content": str(asked.get("prompt"))}]
         prompt = messages[-1]["content"]
+        if not isinstance(prompt, str):  # a list of parts
+            prompt = "".join(part.get("text", "") for part in prompt)
         self.received[prompt] += 1
         s = self.settings
         if s.status != 200:

@@ -1,0 +1,130 @@
+"""Programs that write rows with other tools; `bench/synthesis.py` runs each in that tool's own Python.
+
+Each is given the URL, the number of rows, the calls it may make at once and a folder to keep things in, and
+prints one JSON line: seconds of the run itself (imports and set-up left out) and how many rows it delivered.
+"""
+
+HORNBOOK = """
+import json, sys, time
+from hornbook.lm import Completion, ask
+from hornbook.lm.endpoint import EndpointModel
+from hornbook.lm.store import CallStore
+url, rows, at_once, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+with CallStore(folder + "/calls.sqlite") as store:
+    model = EndpointModel(url, "m", store=store)
+    begun = time.perf_counter()
+    answers = model.complete([ask(f"question {i}") for i in range(rows)])
+    seconds = time.perf_counter() - begun
+print(json.dumps({"seconds": seconds, "rows": sum(isinstance(a, Completion) for a in answers)}))
+"""
+
+BARE = """
+import asyncio, json, sys, time
+import httpx
+url, rows, at_once = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+done = 0
+async def main():
+    todo = iter(range(rows))
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+    async with httpx.AsyncClient(limits=limits, timeout=30) as client:
+        async def worker():
+            global done
+            for i in todo:
+                body = {"model": "m", "messages": [{"role": "user", "content": f"question {i}"}]}
+                for attempt in range(6):  # whatever goes wrong, at once again
+                    try:
+                        answer = await client.post(f"{url}/chat/completions", json=body)
+                        if answer.status_code == 200 and "choices" in answer.json():
+                            done += 1
+                            break
+                    except (httpx.HTTPError, ValueError):
+                        pass
+        await asyncio.gather(*(worker() for _ in range(at_once)))
+begun = time.perf_counter()
+asyncio.run(main())
+print(json.dumps({"seconds": time.perf_counter() - begun, "rows": done}))
+"""
+
+DISTILABEL = """
+import json, os, sys, time
+url, rows, at_once, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+os.environ["HF_HUB_OFFLINE"] = "1"
+from distilabel.models import OpenAILLM
+from distilabel.pipeline import Pipeline
+from distilabel.steps import LoadDataFromDicts
+from distilabel.steps.tasks import TextGeneration
+if __name__ == "__main__":
+    with Pipeline(name="bench", cache_dir=folder) as pipeline:
+        data = [{"instruction": f"question {i}"} for i in range(rows)]
+        load = LoadDataFromDicts(data=data, batch_size=at_once)
+        llm = OpenAILLM(model="m", base_url=url, api_key="x", max_retries=6, timeout=30)
+        load >> TextGeneration(llm=llm, input_batch_size=at_once)
+    begun = time.perf_counter()
+    made = pipeline.run(use_cache=True)["default"]["train"]
+    seconds = time.perf_counter() - begun
+    print(json.dumps({"seconds": seconds, "rows": sum(x is not None for x in made["generation"])}))
+"""
+
+DATA_DESIGNER = """
+import json, os, sys, time
+url, rows, at_once, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+os.environ["NEMO_TELEMETRY_ENABLED"] = "false"
+import pandas
+import data_designer.config as dd
+from data_designer.interface import DataDesigner
+seeds = pandas.DataFrame({"question": [f"question {i}" for i in range(rows)]})
+provider = dd.ModelProvider(name="mock", endpoint=url, provider_type="openai", api_key="x")
+designer = DataDesigner(artifact_path=folder, model_providers=[provider])
+settings = dd.ChatCompletionInferenceParams(max_parallel_requests=at_once, max_tokens=512, timeout=30)
+model = dd.ModelConfig(
+    alias="m", model="m", provider="mock", inference_parameters=settings, skip_health_check=True
+)
+builder = dd.DataDesignerConfigBuilder(model_configs=[model])
+builder.with_seed_dataset(dd.DataFrameSeedSource(df=seeds))
+builder.add_column(dd.LLMTextColumnConfig(name="text", prompt="{{ question }}", model_alias="m"))
+begun = time.perf_counter()
+made = designer.create(builder, num_records=rows, dataset_name="bench").load_dataset()
+print(json.dumps({"seconds": time.perf_counter() - begun, "rows": int(made["text"].notna().sum())}))
+"""
+
+CURATOR = """
+import json, os, sys, time
+url, rows, at_once, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+os.environ |= {"CURATOR_CACHE_DIR": folder, "TELEMETRY_ENABLED": "0", "CURATOR_DISABLE_RICH_DISPLAY": "1",
+               "OPENAI_API_KEY": "x", "HF_HUB_OFFLINE": "1"}
+import tiktoken
+class Words:  # its token counts come from a file on the web; words are counted in their place
+    def encode(self, text, **_):
+        return text.split()
+tiktoken.get_encoding = tiktoken.encoding_for_model = lambda name: Words()
+from bespokelabs import curator
+class Ask(curator.LLM):
+    def prompt(self, row):
+        return row["question"]
+    def parse(self, row, response):
+        return {"question": row["question"], "text": response}
+settings = {"base_url": url, "api_key": "x", "max_requests_per_minute": 10**6,
+            "max_tokens_per_minute": 10**9, "max_concurrent_requests": at_once, "max_retries": 6,
+            "request_timeout": 30, "require_all_responses": False}
+llm = Ask(model_name="gpt-4o-mini", backend="openai", backend_params=settings)
+begun = time.perf_counter()
+made = llm([{"question": f"question {i}"} for i in range(rows)])
+made = getattr(made, "dataset", made)
+seconds = time.perf_counter() - begun
+print(json.dumps({"seconds": seconds, "rows": sum(bool(x) for x in made["text"])}))
+"""
+
+PROGRAMS = {
+    "bare httpx": BARE,
+    "hornbook": HORNBOOK,
+    "distilabel": DISTILABEL,
+    "data-designer": DATA_DESIGNER,
+    "curator": CURATOR,
+}
+PACKAGES = {
+    "bare httpx": "httpx",
+    "hornbook": "hornbook",
+    "distilabel": "distilabel",
+    "data-designer": "data-designer",
+    "curator": "bespokelabs-curator",
+}
