@@ -6,7 +6,8 @@ Every tool runs in its own Python as a process of its own; tools whose Python is
 are told the capacity of the endpoint but ours, which finds it. Rounds of each arm, in turn: a calm
 endpoint (capacity and latency alone), and one where some calls get a 429 with Retry-After, a 503, a dropped
 socket or half a JSON. Then a run of each is killed (-9) when half the rows are answered and started again in
-the same folder. Counted by the endpoint: calls it received, answers it gave (paid), answers given twice.
+the same folder. Counted by the endpoint: calls it received, answers it gave (paid), answers given twice
+(after a kill: of those given a quarter of a second before it; what is in flight then nobody can keep).
 The clock runs round the work itself, without imports. The last line is JSON.
 """
 
@@ -74,7 +75,7 @@ def start(name: str, python: str, url: str, args: argparse.Namespace, folder: st
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
-        stderr=open(Path(folder) / "stderr.txt", "a"),  # noqa: SIM115
+        stderr=open(Path(folder) / "stderr.txt", "a"),
         text=True,
         cwd=folder,
         env=environment,
@@ -117,14 +118,15 @@ def killed_run(name: str, python: str, args: argparse.Namespace) -> dict[str, An
         until = time.monotonic() + args.limit
         while endpoint.counts()["paid"] < args.rows // 2 and time.monotonic() < until:
             time.sleep(0.05)
+        before = endpoint.stats()["answered"]
+        time.sleep(0.25)  # what was answered until then has had its time to land on the disk
         os.killpg(process.pid, 9)
         process.wait(10)
-        at_death = endpoint.counts()["paid"]
         ran = finished(start(name, python, endpoint.base, args, folder), args.limit, folder)
-        counts = endpoint.counts()
+        after = endpoint.stats()["answered"]
     return {
-        "paid_at_death": at_death,
-        "paid_twice": counts["paid_twice"],
+        "paid_at_death": sum(before.values()),
+        "paid_twice": sum(after[prompt] - count for prompt, count in before.items()),
         "rows": 0 if ran is None else ran["rows"],
     }
 

@@ -132,7 +132,7 @@ class Server:
             self.answered[prompt] += 1
             text = self.settings.reply or f"echo: {prompt}"
             choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
-            usage = {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())}
+            usage = counted(prompt, text)
             answer = {"status_code": 200, "body": {"id": "x", "choices": [choice], "usage": usage}}
             good.append({"id": "x", "custom_id": row["custom_id"], "response": answer})
         for name, rows in (("output_file_id", good), ("error_file_id", bad)):
@@ -205,7 +205,7 @@ class Server:
                     "finish_reason": s.finish,
                 }
             ],
-            "usage": {"prompt_tokens": len(prompt.split()), "completion_tokens": len(text.split())},
+            "usage": counted(prompt, text),
         }
         if "messages" not in asked:
             del reply["choices"][0]["message"]
@@ -233,6 +233,11 @@ class Server:
         writer.write(b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n')
         await writer.drain()
         return False
+
+
+def counted(prompt: str, text: str) -> dict:
+    asked, said = len(prompt.split()), len(text.split())
+    return {"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said}
 
 
 def error(text: str) -> bytes:
