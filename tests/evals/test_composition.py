@@ -9,7 +9,7 @@ import pytest
 from hornbook.data.corpus import Corpus
 from hornbook.errors import HornbookError
 from hornbook.evals.checkable_skills import CHECKABLE, TOPIC_WORDS, compose, exact_points
-from hornbook.evals.composition import ALPHABET, as_lines, clauses, cut, graded, line, split, text_of
+from hornbook.evals.composition import ALPHABET, as_lines, clauses, cut, graded, in_order, line, split, text_of
 from hornbook.evals.composition_step import Composer, write_compositions
 from hornbook.evals.skill_mix import Combination
 from hornbook.lab.run import Run
@@ -43,9 +43,18 @@ def test_every_text_is_the_same_after_tokens_and_notes_and_has_full_marks():
         assert answer.count("; ") >= task.k
         notes = [token[1:-1] for token in answer if token.startswith("<")]
         assert notes == [skill.name for skill in task.skills]
-        assert text_of(ALPHABET.encode(answer)) == text
         assert "".join(cut(text)) == text
-        assert graded(task, text).full == 1
+        learned = text_of(ALPHABET.encode(answer))
+        assert learned == "; ".join(in_order(clause, task.topic) for _, clause in clauses(text, notes))
+        assert graded(task, text).full == graded(task, learned).full == 1
+
+
+def test_nouns_are_put_in_the_order_of_the_topic_clause_by_clause():
+    clause = "the veil is older than the hive, the hive is older than the frames"
+    assert in_order(clause, "beekeeping") == (
+        "the hive is older than the smoker, the smoker is older than the keepers"
+    )
+    assert in_order("the ship and the hive", "sailing") == "the ship and the hive"
 
 
 def test_a_text_that_lacks_a_skill_is_not_learned_from_and_what_is_left_goes_to_the_last():

@@ -6,7 +6,9 @@ then it is asked for more skills at once, and for skills of the other categories
 
 The student here is a small decoder. It is asked by names ("topic, skills:") instead of the paper's
 prompts, its tokens are the stretches of words between the nouns of a topic, and before each clause it notes
-which skill comes, as the paper's answers explain where each skill is; notes are no part of the text.
+which skill comes, as the paper's answers explain where each skill is; notes are no part of the text. Which
+nouns stand where is chance in the texts, and a greedy student of chance repeats itself ("the ridge beside the
+ridge"): it learns them with the first nouns of the topic in every clause, in their order.
 """
 
 import re
@@ -114,14 +116,26 @@ ALPHABET = _alphabet()
 """Stretches of text, nouns, a note for each skill, a sign for each topic."""
 
 
+def in_order(clause: str, topic: str) -> str:
+    """A clause with its nouns replaced by the first, second, ... noun of the topic, as they first occur."""
+    names: dict[str, str] = {}
+
+    def name(found: re.Match[str]) -> str:
+        if found[0] not in TOPIC_WORDS[topic]:
+            return found[0]
+        return names.setdefault(found[0], TOPIC_WORDS[topic][len(names)])
+
+    return _CUT.sub(name, clause)
+
+
 def line(task: Combination, text: str) -> tuple[list[str], list[str]] | None:
     """(prompt, answer) in tokens; None where the text cannot be noted."""
     found = clauses(text, [skill.name for skill in task.skills])
     if found is None:
         return None
-    answer = cut(found[0][1])
+    answer = cut(in_order(found[0][1], task.topic))
     for name, clause in found[1:]:
-        answer += ["; ", f"<{name}>", *cut(clause)]
+        answer += ["; ", f"<{name}>", *cut(in_order(clause, task.topic))]
     prompt = [f"#{task.topic}", *(f"<{skill.name}>" for skill in task.skills), ":"]
     return prompt, [*answer, "\n"]
 

@@ -17,7 +17,13 @@ from hornbook.evals.math_skills import normal_name
 from hornbook.lm.base import Request, content_key
 from hornbook.lm.simulated import Answer, SimulatedModel
 
-_WORD = r"\\?[a-zA-Z]{3,}"
+_WORD = r"[a-zA-Z]{3,}"
+_LAYOUT = re.compile(
+    r"\[asy\].*?\[/asy\]|\\(?:begin|end)\{[a-z*]+\}|\\(?:text|textbf|displaystyle|left|right|mathrm|mathbf|"
+    r"q?quad|[lc]?dots|cdot|[dt]?frac)(?![a-zA-Z])",
+    re.S,
+)
+"""What sets a question and says nothing of it: pictures and commands of LaTeX."""
 FARTHEST = 0.75
 """Mean cosine distance up to which clusters are joined."""
 
@@ -47,7 +53,7 @@ class _Reader:
             token_pattern=_WORD, stop_words="english", sublinear_tf=True, min_df=1, max_df=0.5
         )
         try:
-            self.rows = self.weights.fit_transform(texts)
+            self.rows = self.weights.fit_transform([_LAYOUT.sub(" ", text) for text in texts])
         except ValueError:
             raise HornbookError(
                 "The questions have no words to tell them apart; give more of them, in plain text."
@@ -62,7 +68,7 @@ class _Reader:
         assert inside is not None
         if "one a line. Put names" in prompt:
             return {"clusters": self._clusters(inside[1].split("\n"))}
-        row = self.weights.transform([inside[1]])[0]
+        row = self.weights.transform([_LAYOUT.sub(" ", inside[1])])[0]
         if "Here is a list" in prompt:
             skills = prompt.split("one a line:\n\n", 1)[1].split("\n\nWhich one", 1)[0].split("\n")
             near = np.array([float((row @ self._of(skill)).item()) for skill in skills])
@@ -111,5 +117,5 @@ class _Reader:
         """A cluster is called after the two words its questions' names have most."""
         counts = Counter[str]()
         for name, size in zip(members, sizes, strict=True):
-            counts.update(dict.fromkeys(name.split("_"), size))
+            counts.update({word: size for word in name.split("_") if word != "skill"})
         return "_".join(sorted(word for word, _ in counts.most_common(2))) + "_skill"
