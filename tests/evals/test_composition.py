@@ -9,7 +9,17 @@ import pytest
 from hornbook.data.corpus import Corpus
 from hornbook.errors import HornbookError
 from hornbook.evals.checkable_skills import CHECKABLE, TOPIC_WORDS, compose, exact_points
-from hornbook.evals.composition import ALPHABET, as_lines, clauses, cut, graded, in_order, line, split, text_of
+from hornbook.evals.composition import (
+    ALPHABET,
+    as_lines,
+    clauses,
+    cut,
+    graded,
+    in_order,
+    line,
+    split,
+    text_of,
+)
 from hornbook.evals.composition_step import Composer, write_compositions
 from hornbook.evals.skill_mix import Combination
 from hornbook.lab.run import Run
