@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from math import comb
@@ -17,6 +17,7 @@ from hornbook.evals.checkable_skills import compose, exact_grade, mechanical_stu
 from hornbook.evals.composition import (
     ALPHABET,
     TRAINED_CATEGORIES,
+    Split,
     as_lines,
     graded,
     line,
@@ -326,6 +327,69 @@ def _save(model: Any, folder: Path) -> None:
     save_plain(model, folder)
 
 
+@step(version="1", makes="table")
+def examine_composition(
+    ctx: StepContext,
+    *,
+    model: Artifact | Path | str,
+    categories: Sequence[str] = TRAINED_CATEGORIES,
+    exam: int,
+    ks: Sequence[int],
+    max_tokens: int = SAMPLING.max_tokens,
+    seed: int,
+) -> dict[str, Any]:
+    """A language model on the same exam, asked with both prompts of Skill-Mix (one text for each).
+
+    Args:
+        model: a checkpoint, or what `open_model` reads.
+
+    Facts: `sides` as `learn_composition`; `unfinished`: texts that were never written, which count as
+    without marks.
+    """
+    from hornbook.infer.open import open_model
+
+    opened = open_model(str(model.path if isinstance(model, Artifact) else model))
+    sampling = replace(SAMPLING, max_tokens=max_tokens, temperature=0.0)
+    sides: dict[str, list[dict[str, Any]]] = {}
+    unfinished = 0
+    progress = ctx.progress(len(ks) * len(SIDES), "levels")
+    for side, k, tasks in _exam(split(seed=seed, categories=categories), exam, ks, seed):
+        pieces = write(opened, tasks, generations=1, sampling=sampling)
+        unfinished += sum(piece.text is None for piece in pieces)
+        texts = [piece.text or "" for piece in pieces]
+        sides.setdefault(side, []).append(_level(k, tasks, texts))
+        progress.advance()
+    return {"model": opened.identity, "sides": sides, "unfinished": unfinished}
+
+
+def _exam(
+    sides: Split, exam: int, ks: Sequence[int], seed: int
+) -> Iterator[tuple[str, int, list[Combination]]]:
+    """(side, k, combinations): skills of each side, all on held-out topics."""
+    for side, skills in zip(SIDES, (sides.skills, sides.held_skills), strict=True):
+        for k in ks:
+            most = comb(len(skills), k) * len(sides.held_topics)
+            yield side, k, combinations(skills, sides.held_topics, k=k, count=min(exam, most), seed=seed)
+
+
+def _level(k: int, tasks: Sequence[Combination], texts: Sequence[str]) -> dict[str, Any]:
+    scored = [graded(task, text) for task, text in zip(tasks, texts, strict=True)]
+    names = ("full", "all_skills", "fraction")
+    return {
+        "k": k,
+        **{name: fmean(getattr(mark, name) for mark in scored) for name in names},
+        "shown": [
+            {
+                "skills": [skill.name for skill in task.skills],
+                "topic": task.topic,
+                "text": text,
+                "full": mark.full,
+            }
+            for task, text, mark in list(zip(tasks, texts, scored, strict=True))[:2]
+        ],
+    }
+
+
 def examine(
     model: Any,
     *,
@@ -339,33 +403,9 @@ def examine(
     from hornbook.theory.arithmetic.exam import answers
     from hornbook.theory.threads import one_thread
 
-    sides = split(seed=seed, categories=categories)
     found: dict[str, list[dict[str, Any]]] = {}
-    for side, skills in zip(SIDES, (sides.skills, sides.held_skills), strict=True):
-        found[side] = []
-        for k in ks:
-            most = comb(len(skills), k) * len(sides.held_topics)
-            tasks = combinations(skills, sides.held_topics, k=k, count=min(exam, most), seed=seed)
-            with one_thread():
-                given = answers(model, questions(tasks), spare=_SPARE)
-            texts = [text_of(row) for row in given]
-            scored = [graded(task, text) for task, text in zip(tasks, texts, strict=True)]
-            found[side].append(
-                {
-                    "k": k,
-                    **{
-                        name: fmean(getattr(mark, name) for mark in scored)
-                        for name in ("full", "all_skills", "fraction")
-                    },
-                    "shown": [
-                        {
-                            "skills": [skill.name for skill in task.skills],
-                            "topic": task.topic,
-                            "text": text,
-                            "full": mark.full,
-                        }
-                        for task, text, mark in list(zip(tasks, texts, scored, strict=True))[:2]
-                    ],
-                }
-            )
+    for side, k, tasks in _exam(split(seed=seed, categories=categories), exam, ks, seed):
+        with one_thread():
+            given = answers(model, questions(tasks), spare=_SPARE)
+        found.setdefault(side, []).append(_level(k, tasks, [text_of(row) for row in given]))
     return found

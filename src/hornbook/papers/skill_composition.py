@@ -9,19 +9,24 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from hornbook.align.sft import finetune
 from hornbook.evals.composition import TRAINED_CATEGORIES
 from hornbook.evals.composition_step import (
     SIDES,
     Composer,
+    examine_composition,
     learn_composition,
     raise_composer,
     write_compositions,
 )
+from hornbook.infer.open import checkpoint_folder
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.report import Sample, Series
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.step import Artifact
 from hornbook.synth.teacher import SIMULATED
+from hornbook.train.pretrain import PhasePlan
 
 TITLE = "Learning to compose skills from examples"
 PAPER = "Zhao, Kaur, Yu, Goyal, Arora 2024, arXiv 2409.19808"
@@ -46,6 +51,13 @@ class Settings:
     categories: tuple[str, ...] = TRAINED_CATEGORIES
     """Of the skills in training; the others are held out."""
     composer: Composer = field(default_factory=Composer)
+    student: str = ""
+    """A language model (smollm2, or a checkpoint folder) that is fine-tuned on the arms' conversations too,
+    and asked with Skill-Mix's prompts; empty: none."""
+    student_tokens: int = 2_000_000
+    """Positions of one arm's fine-tuning of it."""
+    student_rows: int = 8
+    student_time: int = 1024
     seeds: tuple[int, ...] = (0, 1, 2)
 
 
@@ -64,6 +76,7 @@ SCALES = {
         composer=Composer(
             hidden_size=256, layers=6, heads=4, rows=512, base_steps=3000, steps=2000, texts=200_000
         ),
+        student="smollm2",
         seeds=(0, 1, 2, 3, 4),
     ),
 }
@@ -98,8 +111,47 @@ def recipe(run: Run, settings: Settings) -> None:
             marks[_name(arm)].append(made.facts)
             if seed == s.seeds[0] and arm == s.arms[-1]:
                 run.output(model=made / "model", texts=texts)
+        if s.student and seed == s.seeds[0]:
+            large = _language_model(run, s, texts, seed)
     _claims(run, s, marks)
     _report(run, s, marks, written)
+    if s.student:
+        _report_language_model(run, s, large)
+
+
+def _language_model(run: Run, s: Settings, texts: Artifact, seed: int) -> dict[str, Any]:
+    """Conversations of each arm for a model that already writes: fine-tuned, and asked as the paper asks."""
+    start = checkpoint_folder(s.student, say=run.say)
+    exam: dict[str, Any] = {"categories": s.categories, "exam": s.exam, "ks": s.ks, "seed": seed}
+    marks = {BASE: run.step(examine_composition, model=start, **exam).facts}
+    for arm in s.arms:
+        sources = {f"k{k}": texts / f"k{k}" for k in arm}
+        plan = PhasePlan(
+            name="texts",
+            mixture=dict.fromkeys(sources, 1.0),
+            tokens=s.student_tokens,
+            rows=s.student_rows,
+            time=s.student_time,
+        )
+        tuned = run.step(finetune, model=start, sources=sources, phases=[plan], seed=seed)
+        marks[_name(arm)] = run.step(examine_composition, model=tuned / "model", **exam).facts
+    return marks
+
+
+def _report_language_model(run: Run, s: Settings, marks: Mapping[str, Any]) -> None:
+    section = run.report.section(
+        "A language model",
+        f"{s.student}, fine-tuned on the same texts as conversations and asked with Skill-Mix's prompts; one "
+        "seed, greedy, no replay.",
+    )
+    for side in SIDES:
+        section.table(
+            [f"{side} categories", *[f"k = {k}" for k in s.ks], "unfinished"],
+            [
+                [name, *[round(row["full"], 3) for row in facts["sides"][side]], facts["unfinished"]]
+                for name, facts in marks.items()
+            ],
+        )
 
 
 def _name(arm: Sequence[int]) -> str:
