@@ -9,7 +9,9 @@ from hornbook.errors import HornbookError
 from hornbook.evals.math_questions import SKILL_OF, single
 from hornbook.evals.math_skills import Exemplar
 from hornbook.evals.math_squared import Pipeline, funnel, propose
+from hornbook.evals.math_squared_step import examine_squares
 from hornbook.evals.math_teacher import RATES, TeacherErrors, program_teacher, read
+from hornbook.lab.run import Run
 from hornbook.lm.base import Failure
 from hornbook.lm.simulated import SimulatedModel
 
@@ -157,3 +159,18 @@ def test_wrong_settings_are_refused():
         Pipeline(needed=5)
     with pytest.raises(HornbookError, match="at least two skills"):
         propose(scripted(), {"one": REPOSITORY["areas"]}, count=1)
+
+
+def test_a_language_model_is_asked_pairs_and_their_halves(tmp_path, monkeypatch):
+    """One that solves single questions alone has X = 1 and Y = 0, whatever the form of its answer."""
+
+    def answer(request):
+        reading = read(request.messages[-1].content.rsplit("Question: ", 1)[1].strip())
+        return f"so \\boxed{{{reading.answer}.0}}" if len(reading.skills) == 1 else "so \\boxed{x}"
+
+    monkeypatch.setattr("hornbook.infer.open.open_model", lambda spec: SimulatedModel(spec, answer))
+    run = Run(tmp_path, recipe="t", scale="smoke", settings={}, quiet=True)
+    facts = run.step(examine_squares, model="one skill", count=5, seed=0).facts
+    assert (facts["x"], facts["both"], facts["y"]) == (1.0, 1.0, 0.0)
+    assert (facts["x_asked"], facts["y_asked"]) == (10, 5)
+    assert facts["y_interval"][1] < 0.6

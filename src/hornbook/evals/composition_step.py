@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from math import comb
 from pathlib import Path
@@ -25,14 +25,13 @@ from hornbook.evals.composition import (
     split,
     text_of,
 )
-from hornbook.evals.math_students import expected_tokens
+from hornbook.evals.math_students import expected_tokens, training
 from hornbook.evals.skill_mix import SAMPLING, Combination, combinations, first_prompt, second_prompt, write
 from hornbook.evals.skill_mix_score import marks
 from hornbook.lab.step import Artifact, Estimate, StepContext, step
 from hornbook.lm.base import LanguageModel
 from hornbook.synth.teacher import SIMULATED, open_teacher
-from hornbook.train.schedule import Schedule
-from hornbook.train.settings import OptimizerSettings, Phase, TrainSettings
+from hornbook.train.settings import Phase, TrainSettings
 
 SIDES = ("trained", "held out")
 _SHOWN = 3
@@ -136,7 +135,8 @@ def _row(task: Combination, text: str, replies: Sequence[str]) -> dict[str, Any]
 class Composer:
     """The student and its training.
 
-    base_steps, steps: of the base, and of one arm. texts: drawn for the base, and for an arm.
+    base_steps, base_training, steps, training: of the base, and of one arm. texts: drawn for the base, and
+    for an arm.
     natural: the share of the base's texts that show two skills, of all categories, as texts in the wild do.
     replay: the share of an arm's texts that come from the base's mixture, lest the held-out skills be
     forgotten.
@@ -148,8 +148,8 @@ class Composer:
     rows: int = 64
     base_steps: int = 700
     steps: int = 350
-    learning_rate: float = 3e-3
-    arm_learning_rate: float = 1e-3
+    base_training: TrainSettings = field(default_factory=training)
+    training: TrainSettings = field(default_factory=lambda: training(1e-3))
     texts: int = 20_000
     natural: float = 0.05
     replay: float = 0.4
@@ -202,7 +202,7 @@ def raise_composer(
             max_position=256,
         )
     )
-    trained = _train(ctx, model, rows, composer, composer.base_steps, composer.learning_rate, seed)
+    trained = _train(ctx, model, rows, composer, composer.base_steps, composer.base_training, seed)
     return {**trained, "sides": examine(model, exam=exam, ks=ks, seed=seed, categories=categories)}
 
 
@@ -248,7 +248,7 @@ def learn_composition(
         rows += [own[i % len(own)] for i in range(count)]
     replayed = composer.texts - len(rows)
     rows += _mixture(composer, replayed, f"{seed} replay", seed, categories) if composer.replay else []
-    trained = _train(ctx, model, rows, composer, composer.steps, composer.arm_learning_rate, seed)
+    trained = _train(ctx, model, rows, composer, composer.steps, composer.training, seed)
     sides = examine(model, exam=exam, ks=ks, seed=seed, categories=categories)
     return {**trained, "dropped": dropped, "sides": sides}
 
@@ -283,7 +283,7 @@ def _train(
     rows: Sequence[tuple[list[str], list[str]]],
     composer: Composer,
     steps: int,
-    learning_rate: float,
+    training: TrainSettings,
     seed: int,
 ) -> dict[str, Any]:
     from hornbook.model.plain import save_plain
@@ -298,13 +298,7 @@ def _train(
             model,
             next_token,
             Phase(name="texts", loader=loader, steps=steps),
-            TrainSettings(
-                optimizer=OptimizerSettings(kind="adamw", learning_rate=learning_rate, weight_decay=0.0),
-                schedule=Schedule(kind="wsd", warmup=30, decay=0.4),
-                accumulate=2,
-                spike_guard=False,
-                seed=seed,
-            ),
+            replace(training, accumulate=2, seed=seed),
             ctx.folder / "model",
             save_model=_save,
         )

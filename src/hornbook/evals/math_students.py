@@ -8,7 +8,7 @@ what it makes of their halves asked singly, is the relation Y = X^2 of MATH^2 (2
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -32,6 +32,8 @@ from hornbook.evals.math_questions import (
 from hornbook.lab.step import Estimate, StepContext, step
 from hornbook.model.config import ModelConfig
 from hornbook.theory.arithmetic.lines import Alphabet, LineLoader, Lines
+from hornbook.train.schedule import Schedule
+from hornbook.train.settings import OptimizerSettings, TrainSettings
 
 _CUT = re.compile(r"(\d+|\bN\b|\.|\?|;|=|\bLet\b|\bbe\b|\bFind\b|\bWhat is\b|\bSay\b)")
 _FORMS: tuple[Form, ...] = ("plain", "named", "given")
@@ -56,6 +58,17 @@ def _alphabet() -> Alphabet:
 ALPHABET = _alphabet()
 
 
+def training(learning_rate: float = 3e-3) -> TrainSettings:
+    """How small students are trained; other sizes scale from 64 by 3 under `--parametrization`."""
+    return TrainSettings(
+        optimizer=OptimizerSettings(kind="adamw", learning_rate=learning_rate, weight_decay=0.0),
+        schedule=Schedule(kind="wsd", warmup=30, decay=0.3),
+        spike_guard=False,
+        base_width=64,
+        base_depth=3,
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class MathStudent:
     """A student and its training. questions: drawn for training; tested: the share of them that has one of
@@ -67,7 +80,7 @@ class MathStudent:
     heads: int = 2
     steps: int = 600
     rows: int = 96
-    learning_rate: float = 3e-3
+    training: TrainSettings = field(default_factory=training)
     questions: int = 30_000
     pairs: float = 0.35
     tested: float = 0.4
@@ -189,8 +202,7 @@ def teach_mathematics(
     from hornbook.theory.arithmetic.exam import answers
     from hornbook.theory.threads import one_thread
     from hornbook.train.objectives import next_token
-    from hornbook.train.schedule import Schedule
-    from hornbook.train.settings import OptimizerSettings, Phase, TrainSettings
+    from hornbook.train.settings import Phase
     from hornbook.train.trainer import Trainer
 
     old, new = skills_named(known), skills_named(tested)
@@ -248,15 +260,7 @@ def teach_mathematics(
                 loader=loader,
                 steps=student.steps,
             ),
-            TrainSettings(
-                optimizer=OptimizerSettings(
-                    kind="adamw", learning_rate=student.learning_rate, weight_decay=0.0
-                ),
-                schedule=Schedule(kind="wsd", warmup=30, decay=0.3),
-                accumulate=2,
-                spike_guard=False,
-                seed=seed,
-            ),
+            replace(student.training, accumulate=2, seed=seed),
             ctx.folder / "model",
             save_model=_save,
         )

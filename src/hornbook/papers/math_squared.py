@@ -105,17 +105,15 @@ def recipe(run: Run, settings: Settings) -> None:
     skills, written, blind = [], [], []
     for seed in s.seeds:
         found = run.step(extract_skills, data=s.data, model=s.teacher, count=s.questions, seed=seed)
-        skills.append(found.facts)
+        skills.append(found)
         arm: dict[str, Any] = {"repository": found, "teacher": s.teacher, "count": s.candidates, "seed": seed}
         corpus = run.step(write_math_squared, pipeline=s.pipeline, **arm)
-        written.append(corpus.facts)
+        written.append(corpus)
         if s.teacher == SIMULATED:
-            blind.append(
-                run.step(write_math_squared, pipeline=replace(s.pipeline, attempt=False), **arm).facts
-            )
+            blind.append(run.step(write_math_squared, pipeline=replace(s.pipeline, attempt=False), **arm))
         if seed == s.seeds[0]:
             run.output(questions=corpus)
-    students = {
+    taught = {
         (size, seed): run.step(
             teach_mathematics,
             student=replace(s.student, hidden_size=size),
@@ -124,22 +122,22 @@ def recipe(run: Run, settings: Settings) -> None:
             exam=s.exam,
             checkpoints=s.checkpoints,
             seed=seed,
-        ).facts
+        )
         for size in s.sizes
         for seed in s.seeds
     }
     examinee = (
-        run.step(examine_squares, model=s.examinee, count=s.examinee_questions, seed=s.seeds[0]).facts
+        run.step(examine_squares, model=s.examinee, count=s.examinee_questions, seed=s.seeds[0])
         if s.examinee
         else None
     )
 
     run.report.title = TITLE
     _published(run)
-    _square(run, s, students)
-    _questions(run, s, skills, written, blind)
+    _square(run, s, {key: made.facts for key, made in taught.items()})
+    _questions(run, s, *([made.facts for made in part] for part in (skills, written, blind)))
     if examinee is not None:
-        _language_model(run, examinee)
+        _language_model(run, examinee.facts)
 
 
 def _published(run: Run) -> None:

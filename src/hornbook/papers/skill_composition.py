@@ -85,8 +85,9 @@ SCALES = {
 def recipe(run: Run, settings: Settings) -> None:
     """For each seed: texts, a base, and the arms that are fine-tuned from it."""
     s = settings
-    marks: dict[str, list[Any]] = {BASE: [], **{_name(arm): [] for arm in s.arms}}
+    raised: dict[str, list[Artifact]] = {BASE: [], **{_name(arm): [] for arm in s.arms}}
     written = []
+    large: dict[str, Artifact] = {}
     for seed in s.seeds:
         texts = run.step(
             write_compositions,
@@ -96,7 +97,7 @@ def recipe(run: Run, settings: Settings) -> None:
             categories=s.categories,
             seed=seed,
         )
-        written.append(texts.facts)
+        written.append(texts)
         same: dict[str, Any] = {
             "composer": s.composer,
             "categories": s.categories,
@@ -105,25 +106,26 @@ def recipe(run: Run, settings: Settings) -> None:
             "seed": seed,
         }
         base = run.step(raise_composer, **same)
-        marks[BASE].append(base.facts)
+        raised[BASE].append(base)
         for arm in s.arms:
             made = run.step(learn_composition, base=base, texts=texts, learned=arm, **same)
-            marks[_name(arm)].append(made.facts)
+            raised[_name(arm)].append(made)
             if seed == s.seeds[0] and arm == s.arms[-1]:
                 run.output(model=made / "model", texts=texts)
         if s.student and seed == s.seeds[0]:
             large = _language_model(run, s, texts, seed)
+    marks = {name: [made.facts for made in own] for name, own in raised.items()}
     _claims(run, s, marks)
-    _report(run, s, marks, written)
-    if s.student:
-        _report_language_model(run, s, large)
+    _report(run, s, marks, [made.facts for made in written])
+    if large:
+        _report_language_model(run, s, {name: made.facts for name, made in large.items()})
 
 
-def _language_model(run: Run, s: Settings, texts: Artifact, seed: int) -> dict[str, Any]:
+def _language_model(run: Run, s: Settings, texts: Artifact, seed: int) -> dict[str, Artifact]:
     """Conversations of each arm for a model that already writes: fine-tuned, and asked as the paper asks."""
     start = checkpoint_folder(s.student, say=run.say)
     exam: dict[str, Any] = {"categories": s.categories, "exam": s.exam, "ks": s.ks, "seed": seed}
-    marks = {BASE: run.step(examine_composition, model=start, **exam).facts}
+    examined = {BASE: run.step(examine_composition, model=start, **exam)}
     for arm in s.arms:
         sources = {f"k{k}": texts / f"k{k}" for k in arm}
         plan = PhasePlan(
@@ -134,8 +136,8 @@ def _language_model(run: Run, s: Settings, texts: Artifact, seed: int) -> dict[s
             time=s.student_time,
         )
         tuned = run.step(finetune, model=start, sources=sources, phases=[plan], seed=seed)
-        marks[_name(arm)] = run.step(examine_composition, model=tuned / "model", **exam).facts
-    return marks
+        examined[_name(arm)] = run.step(examine_composition, model=tuned / "model", **exam)
+    return examined
 
 
 def _report_language_model(run: Run, s: Settings, marks: Mapping[str, Any]) -> None:
