@@ -166,7 +166,7 @@ def _estimate(*, composer: Composer, **other: Any) -> Estimate:
     parameters = 12 * composer.layers * composer.hidden_size**2
     steps = composer.steps + composer.base_steps * ("base" not in other)
     return Estimate(
-        seconds=8 + 6.0 * parameters * steps * composer.rows * 26 / 1.5e10,
+        seconds=8 + 6.0 * parameters * steps * composer.rows * 26 / 3.5e10,
         memory_bytes=5e8,
         disk_bytes=4.0 * parameters,
     )
@@ -201,7 +201,7 @@ def raise_composer(
             positions="none",
             max_position=256,
         )
-    )
+    ).to("cuda" if torch.cuda.is_available() else "cpu")
     trained = _train(ctx, model, rows, composer, composer.base_steps, composer.base_training, seed)
     return {**trained, "sides": examine(model, exam=exam, ks=ks, seed=seed, categories=categories)}
 
@@ -232,10 +232,13 @@ def learn_composition(
     the held-out categories, both on held-out topics, greedy answers; `shown`; loss, tokens, dropped (texts
     whose clauses could not be told apart).
     """
+    import torch
+
     from hornbook.model.plain import load_plain
 
     folder = texts.path if isinstance(texts, Artifact) else texts
-    model = load_plain((base.path if isinstance(base, Artifact) else base) / "model")
+    origin = (base.path if isinstance(base, Artifact) else base) / "model"
+    model = load_plain(origin, device="cuda" if torch.cuda.is_available() else "cpu")
     model.train()
     count = round(composer.texts * (1 - composer.replay)) // len(learned)
     rows: list[tuple[list[str], list[str]]] = []

@@ -166,7 +166,7 @@ def right_answers(questions: Sequence[MathQuestion], given: NDArray[np.uint8]) -
 def _estimate(*, student: MathStudent, **other: Any) -> Estimate:
     parameters = 12 * student.layers * student.hidden_size**2
     return Estimate(
-        seconds=5 + 6.0 * parameters * student.steps * student.rows * 26 / 1.5e10,
+        seconds=8 + 6.0 * parameters * student.steps * student.rows * 26 / 3.5e10,
         memory_bytes=5e8,
         disk_bytes=4.0 * parameters,
     )
@@ -228,7 +228,7 @@ def teach_mathematics(
             intermediate_size=max(16, 8 * student.hidden_size // 3 // 16 * 16),
             max_position=2 * lines.width,
         )
-    )
+    ).to("cuda" if torch.cuda.is_available() else "cpu")
     marks = sorted({max(1, round(share * student.steps)) for share in checkpoints})
     points: list[dict[str, float]] = []
     done = 0
