@@ -30,6 +30,7 @@ from hornbook.evals.skill_mix import SAMPLING, Combination, combinations, first_
 from hornbook.evals.skill_mix_score import marks
 from hornbook.lab.step import Artifact, Estimate, StepContext, step
 from hornbook.lm.base import LanguageModel
+from hornbook.model.config import Positions
 from hornbook.synth.teacher import SIMULATED, open_teacher
 from hornbook.train.settings import Phase, TrainSettings
 
@@ -145,6 +146,7 @@ class Composer:
     hidden_size: int = 64
     layers: int = 3
     heads: int = 2
+    positions: Positions = "rotary"
     rows: int = 64
     base_steps: int = 700
     steps: int = 350
@@ -198,7 +200,7 @@ def raise_composer(
             layers=composer.layers,
             heads=composer.heads,
             intermediate_size=max(16, 8 * composer.hidden_size // 3 // 16 * 16),
-            positions="none",
+            positions=composer.positions,
             max_position=256,
         )
     ).to("cuda" if torch.cuda.is_available() else "cpu")
