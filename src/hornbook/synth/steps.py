@@ -15,6 +15,7 @@ from hornbook.lab.step import StepContext, step
 from hornbook.lm.base import LanguageModel
 from hornbook.sandbox import Job, run_many
 from hornbook.synth import (
+    commonsense,
     dialogue,
     exercises,
     preferences,
@@ -319,6 +320,27 @@ def write_lessons(ctx: StepContext, *, rows: int, seed: int = 0) -> Mapping[str,
     return write_corpus(
         ctx, python_pool.lesson_rows(seed, rows), total=rows, schema="documents", lineage=lineage
     )
+
+
+@step(version=commonsense.VERSION, makes="corpus", estimate=estimate_rows(5000, 700))
+def write_commonsense(
+    ctx: StepContext, *, rows: int, seed: int = 0, topics: int | None = None
+) -> Mapping[str, Any]:
+    """Textbook passages of the common-sense world (phi-1.5), on `topics` of its topics (None: on all)."""
+    check_rows(rows)
+    lineage = {"writer": commonsense.VERSION, "seed": seed, "teacher": "simulated", "topics": topics}
+    made = commonsense.textbook_rows(seed, rows, topics_used=topics)
+    return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
+
+
+@step(version=commonsense.VERSION, makes="corpus", estimate=estimate_rows(8000, 400))
+def write_commonsense_web(ctx: StepContext, *, rows: int, seed: int = 0) -> Mapping[str, Any]:
+    """The same world as the web tells of it: a fifth explains, and `meta.educational` says which
+    (phi-1.5)."""
+    check_rows(rows)
+    lineage = {"writer": commonsense.VERSION, "seed": seed, "teacher": "simulated"}
+    made = commonsense.web_rows(seed, rows)
+    return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
 
 
 @step(version=dialogue.VERSION, makes="corpus", estimate=estimate_rows(4000, 700))
