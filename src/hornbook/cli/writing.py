@@ -47,6 +47,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("writer", nargs="?", help="what to write (default: list the writers)")
     sub.add_argument("--rows", type=int, default=1000, help="texts to ask for (default: 1000)")
     sub.add_argument("--teacher", default="", help=TEACHER_HELP)
+    sub.add_argument("--judge", default="", help="a model that grades every row; rows with a low grade go")
     sub.add_argument("--seed", type=int, default=0, help="another seed draws other plans (default: 0)")
     sub.add_argument("--preview", action="store_true", help="ten rows and the cost of all, then stop")
     sub.add_argument("--yes", action="store_true", help="do not ask after the preview")
@@ -92,6 +93,7 @@ def write(args: argparse.Namespace) -> int:
         prices=ledger.prices,
         budget=args.budget_usd,
         budget_tokens=args.budget_tokens,
+        judge=args.judge,
         options=read_options(args.set),
     )
     if args.preview or session.calls_a_model:

@@ -15,6 +15,7 @@ from hornbook.errors import HornbookError
 from hornbook.lm.base import Advances, Completion, Failure, Json, LanguageModel, Message, Request, Sampling
 from hornbook.lm.parse import extract_json, schema_problems
 from hornbook.synth.prompts import CORRECTION
+from hornbook.synth.safety import unsafe_problem
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -84,7 +85,7 @@ class Work:
         """
         asked = self.request(prompt, **how)
         (text,) = yield [asked]
-        value, problem = read(text)
+        value, problem = _read_safely(text, read)
         if value is None:
             assert asked.messages is not None
             turns = (
@@ -92,11 +93,17 @@ class Work:
                 Message("user", CORRECTION.format(problem=problem)),
             )
             (text,) = yield [replace(asked, messages=(*asked.messages, *turns))]
-            value, problem = read(text)
+            value, problem = _read_safely(text, read)
             if value is None:
                 raise Rejected(problem, text)
             self.corrected = True
         return value
+
+
+def _read_safely(text: str, read: Reader[T]) -> tuple[T | None, str]:
+    """As `read` says, unless the text holds what no row may hold (see `safety`)."""
+    problem = unsafe_problem(text)
+    return (None, problem) if problem else read(text)
 
 
 Script: TypeAlias = Asking[Row | list[Row]]

@@ -19,6 +19,7 @@ from hornbook.lab.report import Sample
 from hornbook.lab.run import Run
 from hornbook.lab.step import Artifact
 from hornbook.lm.ledger import Ledger, Price, spending
+from hornbook.synth.judging import keep_judged
 from hornbook.synth.phi4.steps import choose_seeds
 from hornbook.synth.teacher import SIMULATED
 from hornbook.synth.writers import Writer
@@ -43,6 +44,7 @@ class Session:
         teacher: `simulated`, `embedded`, a checkpoint or an endpoint; the writer's default where it is empty.
         source: organic text for writers that need it (see `read_source`), of at most `source_bytes`.
         seeds: a corpus of passages instead of those that the rules choose from the source.
+        judge: a model that grades every row (see `judging`); only rows with no low grade are kept.
         budget, budget_tokens: the most money and tokens that all rows may cost, earlier answers included.
         options: further arguments of the writer's step.
     """
@@ -58,6 +60,7 @@ class Session:
     prices: Mapping[str, Price] = field(default_factory=dict)
     budget: float | None = None
     budget_tokens: int | None = None
+    judge: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -72,7 +75,7 @@ class Session:
     @property
     def calls_a_model(self) -> bool:
         """Whether anything is asked of a model: then a large job deserves a preview."""
-        return self.writer.model and self.teacher != SIMULATED
+        return bool(self.judge) or (self.writer.model and self.teacher != SIMULATED)
 
     def preview(self, rows: int = PREVIEW) -> Preview:
         """The first `rows` rows, which the whole corpus will hold too, and the cost of all."""
@@ -103,7 +106,8 @@ class Session:
         if self.writer.needs:
             inputs[self.writer.needs] = self._read()
         with spending(self.ledger):
-            return self.run.step(self.writer.step, rows=rows, seed=self.seed, **inputs)
+            made = self.run.step(self.writer.step, rows=rows, seed=self.seed, **inputs)
+            return self.run.step(keep_judged, corpus=made, judge=self.judge) if self.judge else made
 
     def _read(self) -> Artifact | Path:
         if self.writer.needs == "seeds" and self.seeds is not None:
@@ -124,7 +128,11 @@ def report_writing(run: Run, writer: Writer, made: Artifact, ledger: Ledger) -> 
     report.title = f"Written: {writer.name}"
     report.section("Rows", f"{writer.summary[:1].upper()}{writer.summary[1:]} ({writer.paper}).")
     report.figures(
-        [("rows", f"{facts['rows']:,}"), ("words", f"{facts['words']:,}"), ("teacher", str(facts["teacher"]))]
+        [
+            ("rows", f"{facts['rows']:,}"),
+            ("words", f"{facts['words']:,}"),
+            ("teacher", str(facts.get("teacher", ""))),
+        ]
     )
     if facts["removed"]:
         removed = sorted(facts["removed"].items(), key=lambda item: -item[1])

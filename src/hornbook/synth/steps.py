@@ -7,11 +7,13 @@ plan, also under a second number assignment. With a real teacher the texts pass 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from itertools import islice
+from pathlib import Path
+from typing import Any, get_args
 
 from hornbook.data.corpus import Corpus
 from hornbook.errors import HornbookError
-from hornbook.lab.step import StepContext, step
+from hornbook.lab.step import Artifact, StepContext, step
 from hornbook.lm.base import LanguageModel
 from hornbook.sandbox import Job, run_many
 from hornbook.synth import (
@@ -24,9 +26,11 @@ from hornbook.synth import (
     stories,
     taught,
     textbooks,
+    topics,
     word_problems,
+    word_variants,
 )
-from hornbook.synth.scripts import Row
+from hornbook.synth.scripts import Row, Task
 from hornbook.synth.world import PLOT_NAMES
 from hornbook.synth.writing import (
     STEERED_WIDTH,
@@ -178,7 +182,7 @@ def write_word_problems(
         wrong_share, broken_share, wrong_each: make the simulated teacher err (`word_problems.Teacher`), as
             TinyGSM's unchecked one does; then only what does not run is removed. With 0 every program is
             compared with the plan.
-        solutions: how often the erring teacher solves each problem; kept is what all solutions agree on.
+        solutions: how often an erring or a real teacher solves each problem; kept is what all agree on.
         executed: False keeps also what an erring teacher wrote that does not run.
 
     Facts of an erring teacher: `teacher_right`, the share of kept programs that are right.
@@ -217,16 +221,93 @@ def write_word_problems(
     questions, removed, first = teach(
         ctx, model, taught.question_assignments(seed, STEERED_WIDTH * rows if steered else rows), rows
     )
-    kept, more, second = teach(ctx, model, taught.solution_assignments(questions, seed))
+    solved: Sequence[Task] = taught.solution_assignments(questions, seed)
+    if solutions > 1:
+        solved = [
+            taught.agreed_solution(one, solutions) for one in taught.solution_assignments(questions, seed)
+        ]
+    kept, more, second = teach(ctx, model, solved)
     lineage = {
         "writer": prompts.VERSION,
         "seed": seed,
         "teacher": second["teacher"],
         "corrected": first["corrected"] + second["corrected"],
+        "facets": first["facets"],
+        "solutions": solutions,
         "held_out": held_out,
         "steered": steered,
     }
     return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed + more)
+
+
+@step(version=word_variants.VERSION, makes="corpus", estimate=estimate_rows(1000, 700))
+def write_problem_variants(
+    ctx: StepContext,
+    *,
+    rows: int,
+    seed: int = 0,
+    teacher: str | LanguageModel = "simulated",
+    way: word_variants.Way = "one step",
+    each: int = word_variants.EACH,
+) -> Mapping[str, Any]:
+    """Word problems as TinyGSM's prompts ask for them, `each` from one seed question (see `word_variants`).
+
+    Args:
+        way: "one step" (problem and program in one call), "two steps", or "irrelevant" (facts that do not
+            matter). The simulated teacher writes the same kinds of problems, every program compared with its
+            plan.
+    """
+    check_rows(rows)
+    if way not in get_args(word_variants.Way) or each < 1:
+        raise HornbookError(
+            f"way is {way!r} and each {each}; accepted are {', '.join(get_args(word_variants.Way))}, from 1."
+        )
+    model = open_for(ctx, teacher)
+    if isinstance(model, str):
+        wanted = word_problems.problem_rows(seed, 40 * rows if way == "irrelevant" else rows)
+        if way == "irrelevant":
+            wanted = islice((row for row in wanted if json.loads(row["meta"])["distractor"]), rows)
+        lineage = {"writer": word_problems.VERSION, "seed": seed, "teacher": model, "way": way}
+        return write_corpus(
+            ctx, wanted, total=rows, schema="documents", lineage=lineage, fault=_programs_hold
+        )
+    not_by_the_small_one(model, "word problems")
+    tasks = [word_variants.variant_task(seed, n, way, each=each) for n in range(-(-rows // each))]
+    kept, removed, counts = teach(ctx, model, tasks)
+    how = {"writer": word_variants.VERSION, "seed": seed, "way": way, "each": each, **counts}
+    return write_corpus(ctx, kept[:rows], total=rows, schema="documents", lineage=how, removed=removed)
+
+
+@step(version=topics.VERSION, makes="corpus", estimate=estimate_rows(5000, 900))
+def write_topics(
+    ctx: StepContext,
+    *,
+    rows: int,
+    seed: int = 0,
+    teacher: str | LanguageModel = "simulated",
+    snippets: Artifact | Path | str | None = None,
+    steered: bool = False,
+) -> Mapping[str, Any]:
+    """Textbook passages on some 20,000 topics of common sense and general knowledge (phi-1.5).
+
+    Args:
+        snippets: a corpus of web text, samples of which go into the prompts for variety.
+        teacher: "simulated": passages of the small common-sense world, on its 1,116 topics.
+    """
+    check_rows(rows)
+    model = open_for(ctx, teacher)
+    if isinstance(model, str):
+        not_steered(steered)
+        made = commonsense.textbook_rows(seed, rows)
+        lineage = {"writer": commonsense.VERSION, "seed": seed, "teacher": model}
+        return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
+    not_by_the_small_one(model, "textbooks")
+    folder = snippets.path if isinstance(snippets, Artifact) else snippets
+    texts = [] if folder is None else [str(row["text"]) for row in Corpus.open(folder).iter_rows(["text"])]
+    tasks = topics.topic_assignments(seed, STEERED_WIDTH * rows if steered else rows, snippets=texts)
+    kept, removed, counts = teach(ctx, model, tasks, rows)
+    how = {"writer": topics.VERSION, "seed": seed, "steered": steered, **counts}
+    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=how, removed=removed)
 
 
 @step(version=textbooks.VERSION, makes="corpus", estimate=estimate_rows(5000, 500))

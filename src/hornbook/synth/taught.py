@@ -17,7 +17,7 @@ from hornbook.synth.concepts_science import CONCEPTS
 from hornbook.synth.lexicon import BOYS, GIRLS, PLACES, THINGS
 from hornbook.synth.phrase import pick, with_article
 from hornbook.synth.primitives import compositions
-from hornbook.synth.scripts import Assignment
+from hornbook.synth.scripts import Assignment, Rejected, Script, Scripted, Work
 from hornbook.synth.smalltalk import SMALLTALK
 from hornbook.synth.stories import meta, rng_for
 from hornbook.synth.word_problems import write_problem
@@ -100,6 +100,29 @@ def question_assignments(seed: int, rows: int) -> list[Assignment]:
 
         out.append(Assignment(id=name, prompt=prompt, check=check, facets=facets))
     return out
+
+
+def agreed_solution(assignment: Assignment, solutions: int) -> Scripted:
+    """A solution that is kept only if all of `solutions` independent ones give the same number."""
+
+    def steps(work: Work) -> Script:
+        row = yield from assignment.script(work)
+        assert isinstance(row, dict)
+        others = yield from work.ask_often(assignment.prompt, solutions - 1, temperature=0.7)
+        programs = [row["text"].split("\n", 1)[1], *(extract_code(text) or "" for text in others)]
+        found = [
+            outcome.value if outcome.ok else None for outcome in run_many([_solved(p) for p in programs])
+        ]
+        if any(value is None or value != found[0] for value in found):
+            shown = ", ".join("none" if value is None else f"{value}" for value in found)
+            raise Rejected(f"solutions disagree: {shown}", row["text"])
+        return {**row, "meta": row["meta"].replace('"verified": "runs"', '"verified": "agreed"')}
+
+    return Scripted(id=assignment.id, steps=steps, facets=assignment.facets)
+
+
+def _solved(program: str) -> Job:
+    return Job(source=program, entry="solution")
 
 
 def solution_assignments(questions: Sequence[dict[str, Any]], seed: int) -> list[Assignment]:

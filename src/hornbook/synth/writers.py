@@ -10,6 +10,7 @@ from hornbook.lab.step import Step
 from hornbook.synth import steps
 from hornbook.synth.phi4 import steps as phi4
 from hornbook.synth.teacher import SIMULATED
+from hornbook.synth.topics import topic_count
 
 Needs = Literal["", "documents", "seeds"]
 """What a writer reads: nothing, organic documents, or passages chosen from them."""
@@ -98,6 +99,22 @@ _ALL = (
     Writer(
         name="word-problems", step=steps.write_word_problems, paper="TinyGSM",
         summary="two steps: a new question from a seed question, then a program that must run",
+    ),
+    Writer(
+        name="one-step", step=steps.write_problem_variants, paper="TinyGSM", fixed={"way": "one step"},
+        summary="ten new problems with programs a call",
+    ),
+    Writer(
+        name="two-step", step=steps.write_problem_variants, paper="TinyGSM", fixed={"way": "two steps"},
+        summary="ten variants of a question a call, then a program for each",
+    ),
+    Writer(
+        name="irrelevant", step=steps.write_problem_variants, paper="TinyGSM", fixed={"way": "irrelevant"},
+        summary="as two-step, with facts that do not matter to the question",
+    ),
+    Writer(
+        name="topics", step=steps.write_topics, paper="phi-1.5",
+        summary=f"passages on {topic_count():,} topics; without a model: a small world of common sense",
     ),
     Writer(
         name="dialogue", step=steps.write_dialogue, paper="phi-3", small=True,

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from hornbook.synth.rubric import PAGE, PASSAGE
+from hornbook.synth.safety import unsafe_problem
 from hornbook.synth.scripts import Asking, Rejected, Row, Script, Scripted, Work
 from hornbook.synth.stories import meta
 
@@ -72,7 +73,7 @@ def pages(texts: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def passages(page: str) -> list[str]:
-    """Whole sentences, cut where a passage is long enough; what is too short at the end of a page is left."""
+    """Whole sentences, cut where a passage is long enough; what is too short, or unsafe, is left out."""
     least, most = PASSAGE_WORDS
     found: list[str] = []
     for paragraph in page.split("\n\n"):
@@ -87,7 +88,8 @@ def passages(page: str) -> list[str]:
             size += count
         if size >= least:
             found.append(" ".join(current))
-    return [text for text in found if least <= text.count(" ") + 1 <= most][:_MOST_PASSAGES]
+    fit = [text for text in found if least <= text.count(" ") + 1 <= most and not unsafe_problem(text)]
+    return fit[:_MOST_PASSAGES]
 
 
 def rule_grades(text: str) -> dict[str, int]:
