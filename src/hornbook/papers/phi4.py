@@ -31,6 +31,7 @@ from hornbook.lab.run import Run
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.synth.people import PeopleWorld, ask_about_people, write_people
+from hornbook.synth.phi4 import steps as write
 from hornbook.synth.sums import write_sums
 from hornbook.train.midtrain import Longer, mid_train, read_by_length
 from hornbook.train.objectives import Preference
@@ -57,6 +58,12 @@ class Settings:
     passages: int = 1500
     sums: int = 6000
     """Documents about the people, and sums, to raise the student on."""
+    teacher: str = "simulated"
+    """Who writes the rest: "simulated", or http://host/v1#model."""
+    rewrites: int = 800
+    reversed: int = 500
+    conversations: int = 400
+    """Passages rewritten as exercises, code with instructions for it, conversations of two agents."""
     hidden_size: int = 96
     layers: int = 3
     heads: int = 3
@@ -100,9 +107,16 @@ class Settings:
     workers: int = 2
 
     def mixture(self) -> dict[str, float]:
-        """Mostly synthetic, as in the report's table 5: passages stand for the web's share (with its
-        rewrites)."""
-        return {"passages": 0.15, "people": 0.35, "sums": 0.35, "code": 0.15}
+        """The kinds of the report's table 5: web and its rewrites (here of passages), synthetic, code."""
+        return {
+            "passages": 0.1,
+            "rewrites": 0.05,
+            "people": 0.33,
+            "sums": 0.32,
+            "conversations": 0.05,
+            "reversed": 0.05,
+            "code": 0.1,
+        }
 
 
 def _plain(rate: float, *, final: float = 0.1) -> TrainSettings:
@@ -119,6 +133,9 @@ SCALES = {
         people=PeopleWorld(often=4, seldom=3, never=3, invented=3, often_told=6, seldom_told=1),
         passages=20,
         sums=80,
+        rewrites=15,
+        reversed=10,
+        conversations=10,
         hidden_size=64,
         layers=1,
         heads=1,
@@ -147,6 +164,9 @@ SCALES = {
         people=PeopleWorld(often=400, seldom=300, never=400, invented=300),
         passages=20_000,
         sums=60_000,
+        rewrites=10_000,
+        reversed=5000,
+        conversations=5000,
         hidden_size=256,
         layers=6,
         heads=4,
@@ -205,9 +225,22 @@ def _pretrained(
     """Students after pretraining and mid-training, by seed, and how they read documents by length."""
     gathered = run.step(gather, source=as_source(settings.source), limit_bytes=settings.gather_bytes)
     code = run.step(split, corpus=gathered, share=0.25)
+    teacher = settings.teacher
     students = raise_students(
         run,
-        {"people": people, "passages": people / "passages", "sums": sums, "code": code / "train"},
+        {
+            "people": people,
+            "sums": sums,
+            "passages": people / "passages",
+            "rewrites": run.step(
+                write.write_rewrites, seeds=people / "passages", rows=settings.rewrites, teacher=teacher
+            ),
+            "reversed": run.step(write.write_reversed, rows=settings.reversed, teacher=teacher),
+            "conversations": run.step(
+                write.write_conversations, rows=settings.conversations, teacher=teacher
+            ),
+            "code": code / "train",
+        },
         shape=student(
             hidden_size=settings.hidden_size,
             layers=settings.layers,
