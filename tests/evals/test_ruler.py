@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from hornbook.errors import HornbookError
+from hornbook.evals import suite
 from hornbook.evals.ruler import COMMON, HOPS, TASKS, Question, measure, questions, score
 from hornbook.lm.base import Failure, Request
 from hornbook.lm.simulated import SimulatedModel
@@ -81,3 +82,13 @@ def test_what_cannot_be_asked_is_said() -> None:
         questions(words, lengths=[20], tasks=["variables"])
     with pytest.raises(HornbookError, match="too few for common-words"):
         questions(words, lengths=[20], tasks=["common-words"])
+
+
+def test_eval_asks_for_it_when_it_is_named_alone() -> None:
+    reader = SimulatedModel("reader", lambda request: " ".join(solve((request.messages or ())[-1].content)))
+    assert "ruler" in suite.describe()
+    assert "ruler" not in suite.TASKS
+    [found] = suite.evaluate(reader, tasks=["ruler"], items=60)
+    assert [score.name for score in found.scores] == [f"{n} tokens" for n in (256, 512, 1024, 2048, 4096)]
+    assert all(score.value == 1 for score in found.scores)
+    assert len(found.ids) == len(found.outcomes["score"]) == found.items == 60

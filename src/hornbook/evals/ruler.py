@@ -8,6 +8,7 @@ score of an answer is the share of the wanted texts that stand in it, as RULER c
 """
 
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +19,7 @@ from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.evals import retrieval
+from hornbook.evals.result import Result, score_of
 from hornbook.evals.retrieval import EFFECTIVE, KEYS, fact, fill
 from hornbook.lab.statistics import Interval, bootstrap_interval
 from hornbook.lab.step import Artifact, StepContext, step
@@ -291,6 +293,45 @@ def measure(model: LanguageModel, asked: Sequence[Question], *, progress: Any = 
         for (task, length), own in groups.items()
     )
     return Ruler(cells=cells, outcomes=outcomes)
+
+
+LONGEST = 4096
+"""Tokens of the longest prompts of `hornbook eval`; the step `ruler` goes as far as it is told."""
+
+
+def as_result(model: LanguageModel, items: int, seed: int) -> Result:
+    """`measure` for `hornbook eval`: about `items` questions over all tasks and lengths, doubling from 256
+    tokens up to the model's context or `LONGEST`. Of an endpoint, tokens are taken as four letters each."""
+    began = time.perf_counter()
+    engine, tokenizer = getattr(model, "engine", None), getattr(model, "tokenizer", None)
+    room = engine.config.max_position - MAX_TOKENS - 32 if engine is not None else LONGEST
+    lengths = [length for length in (256, 512, 1024, 2048, LONGEST) if length <= room]
+    if not lengths:
+        raise HornbookError(
+            f"A context of {room + MAX_TOKENS + 32} tokens is too short for RULER's questions."
+        )
+    count = (
+        (lambda text: len(tokenizer.encode(text))) if tokenizer is not None else (lambda text: len(text) // 4)
+    )
+    asked = questions(
+        count, lengths=lengths, per_cell=max(1, items // (len(TASKS) * len(lengths))), seed=seed
+    )
+    found = measure(model, asked)
+    scored = [(q, value) for q, value in zip(asked, found.outcomes, strict=True) if value is not None]
+    if not scored:
+        raise HornbookError(f"{model.identity} answered none of {len(asked)} questions.")
+    by_length = {n: [value for q, value in scored if q.length == n] for n in lengths}
+    missing = len(asked) - len(scored)
+    return Result(
+        task="ruler",
+        items=len(scored),
+        seconds=time.perf_counter() - began,
+        scores=tuple(score_of(f"{n} tokens", values) for n, values in by_length.items() if values),
+        outcomes={"score": [value for _, value in scored]},
+        details=found.as_json(),
+        unfinished=f"{missing} of {len(asked)} calls failed and are not in the scores" if missing else "",
+        ids=tuple(q.id for q, _ in scored),
+    )
 
 
 @step(version="1", makes="table")

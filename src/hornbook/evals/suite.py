@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.errors import HornbookError
-from hornbook.evals import exercises, mt_bench, policy, stories, word_problems
+from hornbook.evals import exercises, mt_bench, policy, ruler, stories, word_problems
 from hornbook.evals.asking import asked
 from hornbook.evals.benchmarks.card import cards, find_card
 from hornbook.evals.benchmarks.run import Asking, load_items, run_card
@@ -223,13 +223,22 @@ TASKS: Mapping[str, Task] = {
     )
 }
 
+ON_REQUEST: Mapping[str, Task] = {
+    "ruler": Task(
+        name="ruler",
+        sentence="RULER-like questions by length, as far as the context goes (at most 4096 tokens).",
+        run=ruler.as_result,
+    )
+}
+"""Tasks that are not among all: a model is not asked for them unless they are named."""
+
 
 def describe(data: Path | None = None) -> str:
     """The tasks and benchmarks, one line each, with where the items of a benchmark would come from."""
     probes = {PREFIX + name: f"{probe.sentence} (section {probe.section})" for name, probe in PROBES.items()}
     probes[PREFIX + People.name] = People.sentence
     width = max(map(len, (*TASKS, *cards(), *probes)))
-    lines = [f"{task.name:<{width}}  {task.sentence}" for task in TASKS.values()]
+    lines = [f"{task.name:<{width}}  {task.sentence}" for task in (*TASKS.values(), *ON_REQUEST.values())]
     lines.append("\nsparks (all of these probes; nothing is needed):")
     lines += [f"{name:<{width}}  {sentence}" for name, sentence in probes.items()]
     lines.append("\nquestions of two turns, graded by --judge:")
@@ -258,8 +267,9 @@ def evaluate(
 
     Args:
         model: what `open_model` understands, or a language model.
-        tasks: names out of `TASKS`, names or paths of benchmark cards, "benchmarks" (every card whose items
-            are at hand), "sparks" (every probe) or "sparks-" and a probe's name; empty: all of `TASKS`.
+        tasks: names out of `TASKS` and `ON_REQUEST`, names or paths of benchmark cards, "benchmarks" (every
+            card whose items are at hand), "sparks" (every probe) or "sparks-" and a probe's name; empty: all
+            of `TASKS`.
         items: items a task (stories: a quarter of it, policy: that many of each side); None: 200, of
             benchmarks all, of probes 20.
         benchmarks: how benchmarks are asked and where their items lie.
@@ -278,7 +288,8 @@ def evaluate(
     names = _expand(tasks, asking)
     judged_by = open_model(judge, calls=calls) if isinstance(judge, str | Path) else judge
     probes = {name: find_probe(name, asking.data) for name in names if name.startswith(PREFIX)}
-    cards = {name: find_card(name) for name in names if name not in (*TASKS, *probes, mt_bench.NAME)}
+    own = {**TASKS, **ON_REQUEST}
+    cards = {name: find_card(name) for name in names if name not in (*own, *probes, mt_bench.NAME)}
     opened = open_model(model, calls=calls) if isinstance(model, str | Path) else model
     results = []
     for name in names:
@@ -306,7 +317,7 @@ def evaluate(
                     )
             else:
                 task = _Watched(opened, name, watch) if watch else opened
-                result = TASKS[name].run(task, items or ITEMS, seed)
+                result = own[name].run(task, items or ITEMS, seed)
             say(f"{result.task}: {one_line(result)}")
         except HornbookError as error:
             if len(names) == 1:
@@ -325,10 +336,10 @@ def _expand(tasks: Sequence[str], asking: Asking) -> list[str]:
             continue
         if name != "benchmarks":
             known = name in TASKS or name in cards() or name.startswith(PREFIX) or name.endswith(".toml")
-            known = known or name == mt_bench.NAME
+            known = known or name == mt_bench.NAME or name in ON_REQUEST
             if not known:
                 raise HornbookError(
-                    f"there is no task {name!r}; tasks: {', '.join((*TASKS, 'sparks', mt_bench.NAME))}; "
+                    f"there is no task {name!r}; tasks: {', '.join((*TASKS, *ON_REQUEST, 'sparks', mt_bench.NAME))}; "
                     f"benchmarks: {', '.join(cards())}"
                 )
             names.append(name)
@@ -349,6 +360,7 @@ class _Watched:
     def __init__(self, model: LanguageModel, task: str, watch: Watch) -> None:
         self._model, self._task, self._watch = model, task, watch
         self.tokenizer = getattr(model, "tokenizer", None)
+        self.engine = getattr(model, "engine", None)
 
     @property
     def identity(self) -> str:
