@@ -191,6 +191,7 @@ def teach_unknown(
     model: Artifact | Path,
     usually: float = 0.5,
     first_tokens: int = 5,
+    balance: bool = False,
     refusals: Sequence[str] = UNKNOWN,
     template: str | None = None,
     seed: int = 0,
@@ -202,6 +203,8 @@ def teach_unknown(
             tokenizer cuts the responses).
         usually: above which share of right (or wrong) answers a question counts as known (or unknown).
         first_tokens: of each response, those that preference training sees; 0: all, with the stop token.
+        balance: as many preferences of either rule as the rarer has (drawn). A model that is wrong more often
+            than right is otherwise taught to decline before all else, also what it knows.
         refusals: how to say it; each row takes one of them.
 
     Facts: sft, dpo (rows), `taught` {"answer", "refusal", "refusal to the unanswerable", "nothing"} and
@@ -234,6 +237,8 @@ def teach_unknown(
                     [{"id": f"sft-{number}", "messages": messages, "source": "align/knowledge", "meta": "{}"}]
                 )
     pairs = [pair for one, refusal in zip(found, written, strict=True) for pair in preferences(one, refusal)]
+    if balance:
+        pairs = _balanced(pairs, rng)
     if not pairs:
         raise HornbookError(
             f"None of {len(found)} questions gives a preference: the model declined all of them already."
@@ -248,6 +253,16 @@ def teach_unknown(
         "taught": dict(taught),
         "rules": dict(rules),
     }
+
+
+def _balanced(pairs: Sequence[Preferred], rng: Random) -> list[Preferred]:
+    """Equally many of each rule, in their order; all, where there is one rule alone."""
+    sides: dict[str, list[int]] = {}
+    for number, pair in enumerate(pairs):
+        sides.setdefault(pair.rule, []).append(number)
+    fewest = min(map(len, sides.values()), default=0)
+    kept = {number for own in sides.values() for number in rng.sample(own, fewest)}
+    return [pair for number, pair in enumerate(pairs) if number in kept]
 
 
 def _kind(one: Estimate, answer: str, refusal: str) -> str:

@@ -338,9 +338,9 @@ def _expand(tasks: Sequence[str], asking: Asking) -> list[str]:
             known = name in TASKS or name in cards() or name.startswith(PREFIX) or name.endswith(".toml")
             known = known or name == mt_bench.NAME or name in ON_REQUEST
             if not known:
+                tasks_there = ", ".join((*TASKS, *ON_REQUEST, "sparks", mt_bench.NAME))
                 raise HornbookError(
-                    f"there is no task {name!r}; tasks: {', '.join((*TASKS, *ON_REQUEST, 'sparks', mt_bench.NAME))}; "
-                    f"benchmarks: {', '.join(cards())}"
+                    f"there is no task {name!r}; tasks: {tasks_there}; benchmarks: {', '.join(cards())}"
                 )
             names.append(name)
             continue

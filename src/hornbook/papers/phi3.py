@@ -175,7 +175,7 @@ def recipe(run: Run, settings: Settings) -> None:
     loops = list(mended.facts["loop"].values())
     measured = []
     for seed, loop in zip(settings.seeds, loops, strict=True):
-        last = Path(loop["model"]) if loop["model"] else preferred[seed]
+        last = mended / f"loop-{seed}" / loop["model"] if loop["model"] else preferred[seed]
         models = dict(zip(STAGES, (students.models[seed], tuned[seed], preferred[seed], last), strict=True))
         measured.append(
             run.step(

@@ -133,7 +133,8 @@ def _loop(
         "scores": [asdict(score) for score in outcome.scores],
         "why": outcome.why,
         "met": outcome.met,
-        "model": str(outcome.model) if outcome.model else "",
+        # Below the loop's folder, which moves when the step is finished; empty: nothing was trained.
+        "model": str(outcome.model.relative_to(folder)) if outcome.model not in (None, model) else "",
         "groups": groups[:12],
     }
 

@@ -42,7 +42,7 @@ __all__ = ["PAPER", "SCALES", "TITLE", "Settings", "recipe"]
 def recipe(run: Run, settings: Settings) -> None:
     """Data, students, a longer context, then each seed through post-training; measures at every stage."""
     people = run.step(write_people, world=settings.people, passages=settings.passages)
-    sums = run.step(write_sums, rows=settings.sums)
+    sums = run.step(write_sums, rows=settings.sums, largest=settings.largest)
     if settings.model:
         from hornbook.infer.open import checkpoint_folder
 
@@ -51,7 +51,9 @@ def recipe(run: Run, settings: Settings) -> None:
     else:
         begun, read = _pretrained(run, settings, people, sums)
     asked = {side: run.step(ask_about_people, world=settings.people, held_out=side) for side in (False, True)}
-    unseen_sums = run.step(write_sums, rows=max(settings.tests, 50), seed=1, held_out=True)
+    unseen_sums = run.step(
+        write_sums, rows=max(settings.tests, 50), seed=1, held_out=True, largest=settings.largest
+    )
     found: list[dict[str, Any]] = []
     for seed, model in begun.items():
         stages = _post_training(run, settings, model, people, sums, asked[False], seed)
@@ -168,7 +170,7 @@ def _post_training(
     estimates = run.step(
         estimate_knowledge, model=model, questions=asked, samples=settings.draws, max_tokens=16, seed=seed
     )
-    taught = run.step(teach_unknown, estimates=estimates, model=model, seed=seed)
+    taught = run.step(teach_unknown, estimates=estimates, model=model, balance=True, seed=seed)
     rest = 1 - settings.unknown_share
     tuned = run.step(
         finetune,

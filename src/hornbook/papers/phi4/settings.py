@@ -24,6 +24,8 @@ class Settings:
     passages: int = 1500
     sums: int = 6000
     """Documents about the people, and sums, to raise the student on."""
+    largest: int = 15
+    """Largest number in a sum: so small a student learns small sums."""
     teacher: str = "simulated"
     """Who writes the rest: "simulated", or http://host/v1#model."""
     rewrites: int = 800
@@ -60,9 +62,9 @@ class Settings:
     judged: int = 60
     """Sums whose answers are judged."""
     preference: Preference = field(default_factory=lambda: Preference(beta=0.1, supervised=0.1))
-    pair_epochs: float = 4.0
+    pair_epochs: float = 2.0
     """How often each round of preference training sees its pairs."""
-    pair_rate: float = 1e-4
+    pair_rate: float = 5e-5
     tests: int = 120
     samples: int = 4
     """Held-out sums, and answers drawn to each."""
