@@ -71,7 +71,7 @@ def _open(
     return ModelRoller(opened, requests, verifier, sampling)
 
 
-@step(version="1", makes="corpus")
+@step(version="2", makes="corpus")
 def search_pivotal_tokens(
     ctx: StepContext,
     *,
@@ -240,7 +240,7 @@ def _pictures(chosen: Sequence[Searched], roller: ModelRoller, count: int) -> li
     ]
 
 
-@step(version="1", makes="answers")
+@step(version="2", makes="answers")
 def chance_of_success(
     ctx: StepContext,
     *,

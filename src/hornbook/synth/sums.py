@@ -19,7 +19,7 @@ _HELD_OUT = 7
 _ASKED = ("What is {0} + {1} + {2}?", "Add {0}, {1} and {2}.", "{0} + {1} + {2} = ?")
 _CAREFUL = "Step by step. {0} + {1} = {3}. {3} + {2} = {4}. The sum is {4}."
 _AT_ONCE = "At once. The sum is {4}."
-_NUMBER = re.compile(r"sum is (\d+)")
+_NUMBER = re.compile(r"\d+")
 
 
 def draw_sum(
@@ -45,7 +45,7 @@ def draw_sum(
 
 
 def is_right(text: str, answer: int) -> bool:
-    """Whether the answer's last word on the sum is the right number."""
+    """Whether the answer's last number is the right one, however it is worded."""
     found = _NUMBER.findall(text)
     return bool(found) and int(found[-1]) == answer
 
