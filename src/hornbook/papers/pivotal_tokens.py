@@ -314,6 +314,7 @@ def _report(
             ]
             for seed, facts in zip(settings.seeds, found, strict=False)
         ],
+        title="The search",
     )
     report.bars(
         "Chance that a drawn answer to a held-out question is right",

@@ -62,7 +62,7 @@ class Settings:
     time: int = 60
     safety_share: float = 0.0
     """Of the fine-tuning rows, refusals of half of the restricted topics."""
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
     workers: int = 2
 
 
