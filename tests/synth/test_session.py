@@ -8,10 +8,12 @@ import pytest
 from command_line import call
 from story_server import Teacher, serving
 
+from hornbook.data.corpus import Corpus
 from hornbook.errors import HornbookError
+from hornbook.lab.run import Run
 from hornbook.lm.base import Usage
 from hornbook.lm.ledger import ANY, Ledger, Price, current_ledger, read_price, spending
-from hornbook.synth.session import read_options
+from hornbook.synth.session import Session, read_options
 from hornbook.synth.writers import WRITERS, writer
 
 
@@ -141,6 +143,28 @@ def test_writers_without_a_model_write_at_once(tmp_path: Path) -> None:
         "about": "stories",
     }
     assert writer("revised").default_teacher == "embedded"
+
+
+def test_every_writer_that_needs_no_model_writes_and_reports(tmp_path: Path) -> None:
+    text = (
+        "A hook is a bent piece of iron. If the hook is warm, the wax on it melts. It holds 3 coats, "
+        "because it is "
+        "made of iron. Therefore a hook of wax is the wrong thing, since it bends when 2 coats hang on it. "
+        "A nail is a straight piece of iron, and it holds because the wood grips it on all 4 sides. "
+    )
+    source = tmp_path / "notes"
+    source.mkdir()
+    for page in range(3):
+        (source / f"{page}.txt").write_text("\n\n".join(f"Note {page}{n}. {text}" for n in range(3)))
+    run = Run(tmp_path / "runs", recipe="t", scale="smoke", settings={}, quiet=True)
+    for name, one in WRITERS.items():
+        if one.simulated:
+            made = Session(run=run, writer=one, rows=12, source=str(source)).write()
+            rows = list(Corpus.open(made.path).iter_rows())
+            assert rows, name
+            assert made.facts["rows"] == len(rows), name
+            assert all("writer" in json.loads(row["meta"]) for row in rows), name
+    assert run.finish() is not None
 
 
 def test_a_ledger_projects_by_the_mean_and_counts_what_the_store_gave() -> None:

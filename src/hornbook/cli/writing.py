@@ -110,7 +110,8 @@ def write(args: argparse.Namespace) -> int:
     made = session.write()
     session.run.finish()
     facts = made.facts
-    print(f"{facts['rows']:,} rows, {facts['words']:,} words: {made.path}")
+    words = f", {facts['words']:,} words" if "words" in facts else ""
+    print(f"{facts['rows']:,} rows{words}: {made.path}")
     for reason, count in facts["removed"].items():
         print(f"  removed {count}: {reason}")
     for model, account in session.ledger.as_json().items():

@@ -216,7 +216,7 @@ def _report(
             [arm, _shown(values), *[_shown(_accuracy(examined, arm, s.seeds, kind)) for kind in kinds]]
         )
         bars.append(Bar(label=arm, value=100 * fmean(values), interval=_percent(values)))
-    report.table(["read", "accuracy", *kinds], rows)
+    report.table(["read", "accuracy", *kinds], rows, title="Accuracy by what was read")
     report.bars("Right ends, chance is 50 %", bars, unit="%")
     report.table(
         ["corpus", "documents", "words"],

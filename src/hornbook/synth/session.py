@@ -21,6 +21,7 @@ from hornbook.lab.step import Artifact
 from hornbook.lm.ledger import Ledger, Price, spending
 from hornbook.synth.judging import keep_judged
 from hornbook.synth.phi4.steps import choose_seeds
+from hornbook.synth.steps import write_stories
 from hornbook.synth.teacher import SIMULATED
 from hornbook.synth.writers import Writer
 from hornbook.synth.writing import PREVIEW, text_of
@@ -103,13 +104,17 @@ class Session:
 
     def _write(self, rows: int) -> Artifact:
         inputs: dict[str, Any] = dict(self._arguments)
-        if self.writer.needs:
-            inputs[self.writer.needs] = self._read()
+        if self.writer.takes("rows"):
+            inputs["rows"] = rows
         with spending(self.ledger):
-            made = self.run.step(self.writer.step, rows=rows, seed=self.seed, **inputs)
+            if self.writer.needs:
+                inputs[self.writer.needs] = self._read(rows)
+            made = self.run.step(self.writer.step, seed=self.seed, **inputs)
             return self.run.step(keep_judged, corpus=made, judge=self.judge) if self.judge else made
 
-    def _read(self) -> Artifact | Path:
+    def _read(self, rows: int) -> Artifact | Path:
+        if self.writer.needs == "stories":
+            return self.run.step(write_stories, rows=rows, seed=self.seed, teacher=self.teacher)
         if self.writer.needs == "seeds" and self.seeds is not None:
             return self.seeds
         documents = self.run.step(gather, source=as_source(self.source), limit_bytes=self.source_bytes)
@@ -127,13 +132,8 @@ def report_writing(run: Run, writer: Writer, made: Artifact, ledger: Ledger) -> 
     report, facts = run.report, made.facts
     report.title = f"Written: {writer.name}"
     report.section("Rows", f"{writer.summary[:1].upper()}{writer.summary[1:]} ({writer.paper}).")
-    report.figures(
-        [
-            ("rows", f"{facts['rows']:,}"),
-            ("words", f"{facts['words']:,}"),
-            ("teacher", str(facts.get("teacher", ""))),
-        ]
-    )
+    figures = [(name, f"{facts[name]:,}") for name in ("rows", "words") if name in facts]
+    report.figures([*figures, ("teacher", str(facts.get("teacher", "simulated")))])
     if facts["removed"]:
         removed = sorted(facts["removed"].items(), key=lambda item: -item[1])
         report.table(["removed because", "rows"], [[reason, count] for reason, count in removed[:20]])

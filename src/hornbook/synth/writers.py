@@ -9,11 +9,12 @@ from hornbook.errors import HornbookError
 from hornbook.lab.step import Step
 from hornbook.synth import steps
 from hornbook.synth.phi4 import steps as phi4
+from hornbook.synth.story_instructions import write_story_instructions
 from hornbook.synth.teacher import SIMULATED
 from hornbook.synth.topics import topic_count
 
-Needs = Literal["", "documents", "seeds"]
-"""What a writer reads: nothing, organic documents, or passages chosen from them."""
+Needs = Literal["", "documents", "seeds", "stories"]
+"""What a writer reads: nothing, organic documents, passages chosen from them, or stories written first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Writer:
     @property
     def options(self) -> dict[str, Any]:
         """Further arguments of the step, with their defaults."""
-        own = {"ctx", "rows", "seed", "teacher", "documents", "seeds", *self.fixed}
+        own = {"ctx", "rows", "seed", "teacher", "documents", "seeds", "stories", *self.fixed}
         return {
             name: parameter.default
             for name, parameter in inspect.signature(self.step.function).parameters.items()
@@ -71,18 +72,22 @@ class Writer:
                 f"measured "
                 f'at or below chance. Leave --teacher out, or name an endpoint: "http://host/v1#model".'
             )
-        named = {"teacher": teacher} if self.model or (self.simulated and self._takes_teacher) else {}
+        named = {"teacher": teacher} if self.takes("teacher") else {}
         return {**self.fixed, **given, **named}
 
-    @property
-    def _takes_teacher(self) -> bool:
-        return "teacher" in inspect.signature(self.step.function).parameters
+    def takes(self, argument: str) -> bool:
+        """Whether the step has an argument of that name."""
+        return argument in inspect.signature(self.step.function).parameters
 
 
 _ALL = (
     Writer(
         name="stories", step=steps.write_stories, paper="TinyStories", small=True,
         summary="short stories for small children, each with a verb, a noun, an adjective and features",
+    ),
+    Writer(
+        name="instructions", step=write_story_instructions, paper="TinyStories-Instruct", needs="stories",
+        small=True, summary="stories with what was asked for: words, features, summary, a sentence of theirs",
     ),
     Writer(
         name="textbooks", step=steps.write_textbooks, paper="phi-1",
