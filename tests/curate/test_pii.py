@@ -1,8 +1,11 @@
 """What is found and, as important, what looks alike and is left alone."""
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from hornbook.curate.pii import find, mask, mask_all
+from hornbook.curate.pii import find, mask, mask_all, suspicious
+from hornbook.curate.words import split
 
 KEY = "AKIA" + "IOSFODNN7" + "EXAMPLE"
 
@@ -67,3 +70,50 @@ def test_hostile_text_takes_no_time():
         "AB12 " * 40_000,
     ):
         assert isinstance(mask(text)[0], str)
+
+
+PIECES = [
+    *("jo@acme.org", "@", "+44 20 7946 0958", "(212) 555-0187", "212.555.0187", "8.8.8.8", "1.2.3.4", "8.8."),
+    *(
+        "4111 1111 1111 1111",
+        "4111111111111111",
+        "DE89 3704 0044 0532 0130 00",
+        "DE8",
+        "2001:4860:4860:0:0:0:0:8888",
+    ),
+    *(
+        "::",
+        ":",
+        "a:b:",
+        KEY,
+        "ghp_" + "a1B2" * 9,
+        "word",
+        " ",
+        ".",
+        "+",
+        "12",
+        "3",
+        "é",
+        "٣٤٥٦",
+        "—",
+        "漢字",
+        "\n",
+        "",
+    ),
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=8).map("".join), min_size=1, max_size=8))
+def test_what_is_not_suspicious_holds_nothing(texts):
+    flags = suspicious(split(texts), texts)
+    assert not [text for text, flag in zip(texts, flags) if not flag and find(text)]
+
+
+def test_most_text_is_not_suspicious():
+    texts = [
+        "A page of 12 lines, written in 1987: nothing of note.",
+        "x = [1, 2, 3]\ny = {'a': 4}",
+        "1.5 + 2.25",
+    ]
+    assert not suspicious(split(texts), texts).any()

@@ -9,6 +9,10 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from hornbook.curate.words import I64, Bool, Words
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -153,6 +157,64 @@ def find(text: str) -> list[Finding]:
             take(kind, _matches(kind, pattern, text), check)
     take("email", _emails(text), _email)
     return sorted(found, key=lambda f: f.start)
+
+
+_DIGIT, _DOT, _BETWEEN, _CAPITAL, _COLON, _AT = (1 << i for i in range(6))
+# Characters from the first foreign digit on count as digits: too much is looked at rather than too little.
+_FOREIGN = 0x0660
+_KINDS_OF = np.zeros(_FOREIGN + 1, np.uint8)
+for _kind, _characters in (
+    (_DIGIT, "0123456789" + chr(_FOREIGN)),
+    (_DOT, "."),
+    (_BETWEEN, " ()-"),
+    (_CAPITAL, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
+    (_COLON, ":"),
+    (_AT, "@"),
+):
+    _KINDS_OF[[ord(c) for c in _characters]] = _kind
+
+
+def suspicious(words: Words, texts: Sequence[str]) -> Bool:
+    """(documents,) False where `find` certainly finds nothing; told for a whole batch at once.
+
+    What every pattern needs (an at sign, six digits with only separators between them, three dots between
+    four digits, two capitals before two digits, three colons close together, the beginning of a key)
+    is looked for with a few passes over the array of characters.
+    """
+    kinds = _KINDS_OF[words.codes if words.codes.dtype == np.uint8 else np.minimum(words.codes, _FOREIGN)]
+    digit = kinds & _DIGIT > 0
+    capital = kinds & _CAPITAL > 0
+    pairs = np.flatnonzero(capital[:-3] & capital[1:-2] & digit[2:-1] & digit[3:])
+    colons = np.flatnonzero(kinds & _COLON)
+    near = colons[:-2][colons[2:] - colons[:-2] <= 10]
+    places = [np.flatnonzero(kinds & _AT), pairs, near]
+    marks = np.zeros(words.documents + 1, np.int64)
+    for at in places:
+        np.add.at(marks, np.searchsorted(words.characters, at, "right") - 1, 1)
+    found = marks[:-1] > 0
+    before = np.concatenate([[0], np.cumsum(digit, dtype=np.int64)])
+    for run, digits, others in ((_DIGIT | _DOT | _BETWEEN, 6, 0), (_DIGIT | _DOT, 4, 3)):
+        starts, ends = _runs(kinds & run > 0)
+        inside = before[ends] - before[starts]
+        rich = (inside >= digits) & (ends - starts - inside >= others)
+        # A run may go on from one document to the next ones.
+        first = np.searchsorted(words.characters, starts[rich], "right") - 1
+        last = np.searchsorted(words.characters, ends[rich] - 1, "right") - 1
+        spread = np.zeros(words.documents + 1, np.int64)
+        np.add.at(spread, first, 1)
+        np.add.at(spread, last + 1, -1)
+        found |= np.cumsum(spread[:-1]) > 0
+    whole = "\n".join(texts)
+    keys = [key for kind, needs, _, _ in _PATTERNS if kind == "key" for key in needs if key in whole]
+    if keys:
+        found |= np.array([any(key in text for key in keys) for text in texts], np.bool_)
+    return found
+
+
+def _runs(mask: Bool) -> tuple[I64, I64]:
+    """(starts, ends) of the runs of True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return edges[::2], edges[1::2]
 
 
 def mask(text: str) -> tuple[str, dict[str, int]]:
