@@ -116,12 +116,14 @@ def _groups(vectors: F16, seed: int) -> list[I64]:
         np.add.at(sums, owner, points)
         length = np.sqrt((sums**2).sum(axis=1, keepdims=True))
         centres = np.where(length > 0, sums / np.maximum(length, 1e-12), centres)
-    owners: npt.NDArray[Any] = np.concatenate(
+    # Each document goes with its two nearest centres: copies on either side of a border still meet.
+    nearest: npt.NDArray[Any] = np.concatenate(
         [
-            (vectors[start : start + _BLOCK].astype(np.float32) @ centres.T).argmax(axis=1)
+            np.argpartition(vectors[start : start + _BLOCK].astype(np.float32) @ -centres.T, 1, axis=1)[:, :2]
             for start in range(0, size, _BLOCK)
         ]
     )
-    order = np.argsort(owners, kind="stable")
+    rows, owners = np.repeat(np.arange(size), 2), nearest.ravel()
+    order = np.lexsort((rows, owners))
     bounds = np.searchsorted(owners[order], np.arange(count + 1))
-    return [order[a:b] for a, b in itertools.pairwise(bounds) if b > a]
+    return [rows[order[a:b]] for a, b in itertools.pairwise(bounds) if b > a]
