@@ -307,7 +307,10 @@ def answer_in_schema(
         if problems:
             kept = text if raw is None else raw
             kind: FailureKind = "truncated" if finish_reason == "length" else "malformed"
-            return Failure(kind=kind, message="; ".join(problems[:5]), raw=kept, usage=usage)
+            message = "; ".join(problems[:5])
+            if kind == "truncated":
+                message = f"cut off at max_tokens = {request.sampling.max_tokens}; allow more ({message})"
+            return Failure(kind=kind, message=message, raw=kept, usage=usage)
     return Completion(
         text=text,
         finish_reason=finish_reason,
