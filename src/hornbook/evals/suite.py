@@ -22,7 +22,7 @@ from hornbook.evals.benchmarks.source import has_rows
 from hornbook.evals.result import Result, Score, Task, both_sides, one_line
 from hornbook.evals.sample_store import SampleStore
 from hornbook.evals.sparks.judging import People
-from hornbook.evals.sparks.run import PREFIX, PROBES, find_probe, run_probe
+from hornbook.evals.sparks.run import PREFIX, PROBES, find_probe, items_of, run_probe
 from hornbook.evals.suite_items import (
     ITEMS,
     SEED,
@@ -311,7 +311,8 @@ def evaluate(
                     )
             elif name in probes:
                 count = items or _PROBE_ITEMS
-                with watch(count, name) if watch else nullcontext() as bar:
+                total = sum(len(trial.openings) for trial in items_of(probes[name], count, seed))
+                with watch(total, name) if watch else nullcontext() as bar:
                     result = run_probe(
                         probes[name], opened, items=count, seed=seed, store=store, progress=bar
                     )

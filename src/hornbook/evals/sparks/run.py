@@ -103,9 +103,11 @@ def play(
     ]
 
 
-def model_actor(model: LanguageModel, probe: Probe, *, chat: bool, progress: Advances | None = None) -> Actor:
+def model_actor(
+    model: LanguageModel, probe: Probe, *, chat: bool, max_tokens: int, progress: Advances | None = None
+) -> Actor:
     """A language model in a probe: greedy, in turns where it can; else it goes on from the text so far."""
-    sampling = Sampling(temperature=0.0, max_tokens=probe.max_tokens)
+    sampling = Sampling(temperature=0.0, max_tokens=max_tokens)
 
     def answer(lines: Sequence[Line]) -> list[str | Failure]:
         requests = []
@@ -132,7 +134,8 @@ def run_probe(
     model: LanguageModel,
     *,
     items: int,
-    seed: int,
+    seed: int | Sequence[int],
+    max_tokens: int | None = None,
     store: SampleStore | None = None,
     progress: Advances | None = None,
     actor: Actor | None = None,
@@ -140,27 +143,31 @@ def run_probe(
     """Measures a model on one probe. What the store knows is not asked again; what failed is.
 
     Args:
+        items: of each seed. max_tokens: of a turn at most; None: as the probe says.
         actor: who answers instead of the model, under the model's identity.
 
     Raises:
         HornbookError: none of the items was answered.
     """
     began = time.perf_counter()
-    asked = probe.rows[:items] if isinstance(probe, judging.People) else trials(probe, items, seed)
+    asked = items_of(probe, items, seed)
+    most = min(probe.max_tokens, max_tokens or probe.max_tokens)
     chat = converses(model)
-    told = {
+    told: dict[str, Any] = {
         "model": model.identity,
         "task": PREFIX + probe.name,
         "card": probe.fingerprint,
         "shots": 0,
         "chat": chat,
     }
+    if most < probe.max_tokens:
+        told["max_tokens"] = most
     run = store.begin(told) if store else ""
     known = store.known(run, [trial.id for trial in asked]) if store else {}
     todo = [trial for trial in asked if trial.id not in known]
     if progress is not None:
         progress.advance(sum(len(t.openings) for t in asked) - sum(len(t.openings) for t in todo))
-    who = actor or model_actor(model, probe, chat=chat, progress=progress)
+    who = actor or model_actor(model, probe, chat=chat, max_tokens=most, progress=progress)
     failures: dict[str, Failure] = {}
     for begin in range(0, len(todo), _AT_ONCE):
         part = todo[begin : begin + _AT_ONCE]
@@ -180,6 +187,15 @@ def run_probe(
             f"{model.identity} answered none of the {len(asked)} items of {PREFIX}{probe.name}{why}."
         )
     return _result(probe, have, failures, told, time.perf_counter() - began)
+
+
+def items_of(probe: Probe, items: int, seed: int | Sequence[int]) -> list[Trial]:
+    """What is asked: `items` variants of each seed; of what people judged, the first ones."""
+    if isinstance(probe, judging.People):
+        return probe.rows[:items]
+    return [
+        trial for one in ([seed] if isinstance(seed, int) else seed) for trial in trials(probe, items, one)
+    ]
 
 
 def _sample(trial: Trial, answers: Sequence[Turns], mark: Mark) -> dict[str, Any]:
