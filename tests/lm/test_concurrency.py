@@ -38,27 +38,67 @@ def limit():
     return made
 
 
-def test_it_doubles_each_clean_round_until_the_first_429(limit):
+def test_it_doubles_each_clean_round_until_a_round_is_refused(limit):
     for expected in (16, 32, 64):
         calls(limit, limit.slots)
         assert limit.slots == expected
-    calls(limit, 1, "rate_limited")
-    assert limit.value == pytest.approx(51.2)
+    calls(limit, 8, "rate_limited")
+    assert limit.slots == 56
+    calls(limit, 56)
+    assert limit.slots == 56  # the server is full: no growth for a while
     limit.clock.now = 100
-    calls(limit, 51)
-    assert limit.value == pytest.approx(51.2 * 1.05)
+    calls(limit, 56)
+    assert limit.value == pytest.approx(56 * 1.05)
 
 
-def test_one_cut_an_episode_and_no_growth_in_it(limit):
-    calls(limit, 1, "rate_limited")
-    assert limit.value == pytest.approx(6.4)
-    for _ in range(20):
+def test_one_slot_goes_for_each_refusal_and_at_most_a_fifth_a_round(limit):
+    for _ in range(3):
+        calls(limit, limit.slots)
+    for expected in (51.2, 40.96):
+        calls(limit, limit.slots, "rate_limited")
+        assert limit.value == pytest.approx(expected)
+
+
+def test_a_single_refusal_is_an_accident_and_costs_nothing_in_the_end(limit):
+    for _ in range(3):
+        calls(limit, limit.slots)
+    limit.most = 64
+    for _ in range(50):
         calls(limit, 1, "rate_limited")
-        calls(limit, 30)
-    assert limit.value == pytest.approx(6.4)
-    limit.clock.now = 16
-    calls(limit, 1, "rate_limited")
-    assert limit.value == pytest.approx(5.12)
+        assert limit.slots == limit.most - 1
+        calls(limit, limit.most - 1)
+        calls(limit, limit.most)
+        assert limit.slots == limit.most
+    limit.most = 1000
+    calls(limit, 64)
+    assert limit.slots == 128
+
+
+def simulate(capacity, rounds, *, start=8):
+    """Rounds against a server that refuses what is beyond its capacity: (limit, refused) of each."""
+    clock = Clock()
+    limit = AdaptiveLimit(start=start, most=1000, clock=clock)
+    found = []
+
+    async def run():
+        for _ in range(rounds):
+            clock.now += 1.0
+            at_once = limit.slots
+            for _ in range(at_once):
+                await limit.acquire()
+            for place in range(at_once):
+                limit.release("ok" if place < capacity else "rate_limited")
+            found.append((at_once, max(0, at_once - capacity)))
+
+    asyncio.run(run())
+    return found
+
+
+@pytest.mark.parametrize("capacity", [5, 20, 64, 100, 300])
+def test_it_finds_the_capacity_and_stays_there(capacity):
+    settled = simulate(capacity, 120)[30:]
+    assert min(slots for slots, _ in settled) >= 0.95 * capacity - 1
+    assert sum(refused for _, refused in settled) <= 0.02 * sum(slots for slots, _ in settled) + 6
 
 
 def test_faults_stop_growth_and_never_cut(limit):

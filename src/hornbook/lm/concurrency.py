@@ -1,10 +1,13 @@
 """How many calls an endpoint takes at once, found by asking.
 
-Additive increase, multiplicative decrease, one limit for each (endpoint, model),
-shared by everything in the process that calls it. The limit doubles each clean
-round until the first 429; then it grows by a twentieth a clean round and is cut
-to four fifths once an episode. Server errors and timeouts stop growth without a
-cut: they say that something is broken, not that we are too many.
+One limit for each (endpoint, model), shared by everything in the process that
+calls it. A round is as many calls as the limit. Each 429 takes one slot away: as
+many as were refused are too many, but in one round no more than a fifth. A
+single refusal (up to a fiftieth of a round) is an accident and its slot comes
+back with the round's end; more, or one in the next round too, are a full server:
+the limit holds for an episode, and doubling is over. Clean rounds double it until then and let it grow
+by a twentieth later. Server errors and timeouts stop growth without a cut: they
+say that something is broken, not that we are too many.
 """
 
 import asyncio
@@ -22,6 +25,7 @@ EPISODE_SECONDS = 15.0
 CUT = 0.8
 GROWTH = 0.05
 USED_SHARE = 0.8
+ACCIDENTS = 0.02
 
 
 class AdaptiveLimit:
@@ -51,6 +55,7 @@ class AdaptiveLimit:
         self._lock = threading.Lock()
         self._waiters: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self.history: list[tuple[float, float, str]] = [(clock(), self.value, "start")]
+        self._before = False
         self._new_round()
 
     @property
@@ -60,6 +65,7 @@ class AdaptiveLimit:
 
     def _new_round(self) -> None:
         self._done, self._peak, self._clean = 0, self.in_use, True
+        self._refused, self._lost, self._begun = 0, 0.0, self.value
 
     async def acquire(self) -> None:
         """Wait for a free slot and for the end of a pause the server asked for."""
@@ -93,25 +99,29 @@ class AdaptiveLimit:
             now = self._clock()
             if signal == "rate_limited":
                 self.blocked_until = max(self.blocked_until, now + retry_after)
-                if now >= self._episode_until:
-                    self.value = max(float(self.least), self.value * CUT)
-                    self.doubling = False
-                    self.history.append((now, self.value, "rate limited"))
-                    self._episode_until = now + max(EPISODE_SECONDS, retry_after)
-                else:
-                    self._episode_until = max(self._episode_until, now + retry_after)
-                self._new_round()
+                self._done += 1
+                self._refused += 1
+                less = max(float(self.least), self._begun * CUT, self.value - 1)
+                self._lost += self.value - less
+                self.value = less
             elif signal == "fault":
                 self._clean = False
                 self._done += 1
             elif signal == "ok":
                 self._done += 1
-            if self._done >= self.slots:
+            if self._done >= int(self._begun):
                 self._end_round(now)
             self._wake()
 
     def _end_round(self, now: float) -> None:
-        calm = self._clean and now >= self._episode_until
+        again, self._before = self._before and self._refused > 0, self._refused > 0
+        if again or self._refused > max(1, ACCIDENTS * self._begun):
+            self.doubling = False
+            self._episode_until = max(self._episode_until, now + EPISODE_SECONDS)
+            self.history.append((now, self.value, "rate limited"))
+        else:
+            self.value += self._lost
+        calm = self._clean and not self._refused and now >= self._episode_until
         if calm and self._peak >= USED_SHARE * self.slots and self.value < self.most:
             grown = self.value * 2 if self.doubling else self.value + max(1.0, GROWTH * self.value)
             self.value = min(float(self.most), grown)

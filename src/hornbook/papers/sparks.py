@@ -1,13 +1,13 @@
 """Sparks of Artificial General Intelligence: early experiments with GPT-4 (Bubeck et al. 2023).
 
-Probes with exact graders instead of impressions: does the suite tell knowing from remembering, what can a small
-language model do of it, and which of the paper's findings belong to writing token by token, and so show in
-models trained from nothing?
+Probes with exact graders instead of impressions: does the suite tell knowing from remembering, what can a
+small language model do of it, and which of the paper's findings belong to writing token by token, and so show
+in models trained from nothing?
 """
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
@@ -93,7 +93,7 @@ class Settings:
     """Items of a probe and seed in the suite's test of itself."""
     seeds: tuple[int, ...] = (0, 1, 2)
 
-    pupil: Pupil = replace(Pupil(), steps=250)
+    pupil: Pupil = field(default_factory=lambda: replace(Pupil(), steps=250))
     samples: int = 20_000
     each: int = 100
     workers: int = 2
@@ -209,7 +209,7 @@ def _claims_of_pupils(run: Run, taught: Mapping[str, Sequence[Any]]) -> None:
             [share(a) - share(b) for a, b in zip(every, few, strict=True)],
             paper_value="75.2 against 0.2 %",
             unit="difference of shares on altered numbers",
-            why="Two pupils on the same six templates, one with sixteen number pairs a template, one with all.",
+            why="Two pupils on the same six templates: sixteen number pairs for one, all for the other.",
             above=0.0,
         )
     )
@@ -240,7 +240,7 @@ def _claim_of_memory(run: Run, facts: Mapping[str, Any]) -> None:
 
 
 def _claims_of_a_subject(run: Run, facts: Mapping[str, Any]) -> None:
-    """The paper's comparisons on the first subject; mostly out of reach of a small model, and shown as such."""
+    """The paper's comparisons on the first subject; mostly out of reach of a small model, and shown so."""
     about = f"{facts['subject']}; the interval is over seeds of few items each."
     for name, sentence, first, second, paper in _COMPARED:
         ours, theirs = values(facts, *first), values(facts, *second)
@@ -279,9 +279,9 @@ def _report_probes(run: Run, checks: Mapping[str, Any], subjects: Sequence[Mappi
     rows = []
     for name, told in checks["reference"]["probes"].items():
         own = [subject["probes"].get(name) for subject in subjects]
-        shown = ["–" if one is None else _interval(one["scores"][one["metric"]]) for one in own]
+        reached = ["–" if one is None else _interval(one["scores"][one["metric"]]) for one in own]
         checked = [round(fmean(values(checks[kind], name)), 2) for kind in PROGRAMS]
-        rows.append([f"{told['section']}  {name}", told["sentence"], *checked, *shown])
+        rows.append([f"{told['section']}  {name}", told["sentence"], *checked, *reached])
     report.table(["probe", "what", *PROGRAMS, *(s["subject"] for s in subjects)], rows)
     for subject in subjects:
         shown = [

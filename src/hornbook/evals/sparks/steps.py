@@ -85,6 +85,6 @@ def _facts(result: Result, metric: str, seeds: Sequence[int]) -> dict[str, Any]:
 
 
 def values(facts: Mapping[str, Any], probe: str, name: str = "") -> list[float]:
-    """One number a seed: the mean of a probe's value (its metric without a name); none where it was not run."""
+    """One number a seed: the mean of a probe's value, by default its metric; none where it did not run."""
     told = facts["probes"].get(probe.removeprefix(PREFIX))
     return [] if told is None else [seed[name or told["metric"]] for seed in told["seeds"]]
