@@ -46,7 +46,12 @@ def recipe(run: Run, settings: Settings) -> None:
     if settings.model:
         from hornbook.infer.open import checkpoint_folder
 
-        begun = dict.fromkeys(settings.seeds, checkpoint_folder(settings.model))
+        folder = checkpoint_folder(settings.model)
+        # It never heard of these people; what it is to know it is told first.
+        begun = {
+            seed: _tuned(run, settings, folder, {"people": (people, 0.5), "sums": (sums, 0.5)}, seed)
+            for seed in settings.seeds
+        }
         read: dict[int, Mapping[str, Any]] = {}
     else:
         begun, read = _pretrained(run, settings, people, sums)
@@ -171,38 +176,26 @@ def _post_training(
         estimate_knowledge, model=model, questions=asked, samples=settings.draws, max_tokens=16, seed=seed
     )
     taught = run.step(teach_unknown, estimates=estimates, model=model, balance=True, seed=seed)
-    rest = 1 - settings.unknown_share
-    tuned = run.step(
-        finetune,
-        model=model,
-        sources={"people": people, "sums": sums, "unknown": taught / "sft"},
-        phases=[
-            PhasePlan(
-                name="chat",
-                mixture={"unknown": settings.unknown_share, "people": rest / 2, "sums": rest / 2},
-                tokens=settings.tune_tokens,
-                rows=max(2, settings.rows * 2 // 3),
-                time=settings.time,
-            )
-        ],
-        settings=settings.tune_train,
-        seed=seed,
-    )
+    rest = (1 - settings.unknown_share) / 2
+    mixture: dict[str, tuple[Artifact | Path, float]] = {
+        "unknown": (taught / "sft", settings.unknown_share),
+        "people": (people, rest),
+        "sums": (sums, rest),
+    }
+    tuned = _tuned(run, settings, model, mixture, seed)
     searched = run.step(
         search_pivotal_tokens,
-        model=tuned / "model",
+        model=tuned,
         questions=sums,
         count=settings.questions,
         settings=settings.search,
         max_tokens=settings.max_tokens,
         seed=seed,
     )
-    first = _preferred(
-        run, settings, tuned / "model", [searched, taught / "dpo"], seed, searched.facts["pairs"]
-    )
+    first = _preferred(run, settings, tuned, [searched, taught / "dpo"], seed, searched.facts["pairs"])
     judged = run.step(
         judged_pairs,
-        models={"fine-tuned": tuned / "model", "first round": first / "model"},
+        models={"fine-tuned": tuned, "first round": first / "model"},
         questions=sums,
         count=settings.judged,
         judge=settings.judge,
@@ -212,11 +205,34 @@ def _post_training(
     second = _preferred(run, settings, first / "model", [judged, taught / "dpo"], seed, judged.facts["rows"])
     models = {
         "mid-trained": model,
-        "fine-tuned": tuned / "model",
+        "fine-tuned": tuned,
         "pivotal tokens": first / "model",
         "both rounds": second / "model",
     }
     return Stages(models=models, estimates=estimates, taught=taught, searched=searched, judged=judged)
+
+
+def _tuned(
+    run: Run, settings: Settings, model: Path, mixture: Mapping[str, tuple[Artifact | Path, float]], seed: int
+) -> Path:
+    """A checkpoint after fine-tuning on sources with their shares of rows."""
+    made = run.step(
+        finetune,
+        model=model,
+        sources={name: source for name, (source, _) in mixture.items()},
+        phases=[
+            PhasePlan(
+                name="chat",
+                mixture={name: share for name, (_, share) in mixture.items()},
+                tokens=settings.tune_tokens,
+                rows=max(2, settings.rows * 2 // 3),
+                time=settings.time,
+            )
+        ],
+        settings=settings.tune_train,
+        seed=seed,
+    )
+    return made / "model"
 
 
 def _preferred(
