@@ -12,7 +12,7 @@ from hornbook.data.tokenizer import Tokenizer
 from hornbook.data.tokens import TokenFile, TokenWriter
 from hornbook.errors import HornbookError
 from hornbook.lab.step import StepContext
-from hornbook.model.config import ModelConfig
+from hornbook.model.config import LongRope, ModelConfig
 from hornbook.model.decoder import Decoder
 from hornbook.model.hf import load_checkpoint, read_config, save_checkpoint
 from hornbook.train.midtrain import Longer, mid_train, read_by_length
@@ -125,3 +125,21 @@ def test_from_a_checkpoint_to_a_longer_one(base: Path, tmp_path: Path) -> None:
     assert told["mid"]["128"] < told["base"]["128"]  # it has just learned these very rows
     with pytest.raises(HornbookError, match="Rows of 256 tokens do not fit"):
         mid_train(context(tmp_path / "x"), phases=[replace(phase, time=256)], **arguments)
+
+
+def test_factors_of_longrope_in_place_of_a_base(base: Path, tmp_path: Path) -> None:
+    pairs = CONFIG.rotary_dim // 2
+    rope = LongRope(short_factor=(1.0,) * pairs, long_factor=(2.0,) * pairs, original_max_position=32)
+    documents(tmp_path / "long", [70] * 4)
+    phase = PhasePlan(name="long", mixture={"long": 1.0}, tokens=64, rows=1, time=64)
+    facts = mid_train(
+        context(tmp_path / "mid"),
+        model=base,
+        longer=Longer(max_position=64, long_rope=rope),
+        tokens={"long": tmp_path / "long"},
+        phases=[phase],
+        settings=PLAIN,
+    )
+    made = read_config(tmp_path / "mid" / "model")
+    assert (made.max_position, made.long_rope, made.rope_theta) == (64, rope, CONFIG.rope_theta)
+    assert facts["after"]["context"] == 64

@@ -336,6 +336,7 @@ def _report(
             ]
             for name, words in (("IPRR", "restricted declined"), ("VPRR", "harmless declined"))
         ],
+        title="Responsible-AI benchmark by stage",
         note="The paper's column is of another benchmark, with real harms and GPT-4 as user and judge: it is "
         "here for the kind of number, not for comparison.",
     )

@@ -167,6 +167,7 @@ def write_report(run: Run, settings: Settings, found: Sequence[Mapping[str, Any]
                 [name, *(round(fmean(one["read"][name][length] for one in found), 4) for length in lengths)]
                 for name in found[0]["read"]
             ],
+            title="Loss by length, nats a token",
         )
     report.section("What it was taught from")
     for seed, one in zip(settings.seeds, found, strict=True):
