@@ -161,8 +161,8 @@ def examine_painter(
         calibration: pictures of known truth for each k on which the judge's error is measured.
 
     Facts: `levels`, one for each k (`expected` and `expected_singly`: the full marks that its own rates and
-    those of the first k predict of independent properties); `shown` [{k, file, caption, questions, answers}];
-    with a judge also `judge` (see `_judged`).
+    those of the first k predict of independent properties); `shown` [{k, file, caption, properties, questions,
+    answers}]; with a judge also `judge` (see `_judged`).
     """
     from hornbook.model.plain import load_plain
     from hornbook.synth.painter import Painter
@@ -248,10 +248,10 @@ def examine_artist(
     with CallStore(ctx.folder / "calls.sqlite") as store:
         drawer = ImageEndpoint.from_spec(artist, store=store, settings=PATIENCE, size=size)
         seer = open_judge(judge, store, seed)
+        progress = ctx.progress(count * len(ks), "pictures")
         for k in ks:
             drawn = draw_plans(k, count, PAPER, seed=seed)
             rejected[k] = drawn.rejection_rate
-            progress = ctx.progress(count, "pictures", f"k = {k}")
             made = drawer.draw([caption(plan, PAPER) for plan in drawn.plans], progress=progress)
             plans, files = [], []
             for plan, picture in zip(drawn.plans, made, strict=True):
@@ -322,6 +322,7 @@ def _keep(
                 "k": k,
                 "file": name,
                 "caption": caption(mark.plan, vocabulary),
+                "properties": [f"{asked.category} {asked.value}" for asked in mark.plan.properties],
                 "questions": questions(mark.plan, vocabulary),
                 "answers": list(mark.answers),
             }

@@ -215,9 +215,13 @@ class Report:
         columns: Sequence[str],
         rows: Sequence[tuple[str, Sequence[Picture]]],
         *,
+        large: bool = False,
         note: str = "",
     ) -> Self:
-        """A grid of small pictures, each row with its name; single pixels stay visible."""
+        """A grid of pictures, each row with its name; single pixels stay visible.
+
+        large: to be looked at, with captions of a sentence; otherwise many fit a row.
+        """
         if any(len(pictures) != len(columns) for _, pictures in rows):
             raise ValueError(f"pictures {title!r}: a row has not {len(columns)} pictures")
         made = [
@@ -227,7 +231,7 @@ class Report:
             }
             for name, pictures in rows
         ]
-        return self._add("pictures", title=title, columns=columns, rows=made, note=note)
+        return self._add("pictures", title=title, columns=columns, rows=made, large=large, note=note)
 
     def samples(self, title: str, samples: Sequence[Sample | str], *, shown: int = 3, note: str = "") -> Self:
         """Texts as they were, with labels and scores; beyond the first `shown` they open on a click."""

@@ -217,7 +217,12 @@ def _pictures(block: Block) -> Html:
         )
         for row in block["rows"]
     ]
-    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="pictures")
+    table = tag(
+        "table",
+        tag("thead", head),
+        tag("tbody", *rows),
+        class_="pictures large" if block.get("large") else "pictures",
+    )
     return _figure(block, _scroll(table))
 
 

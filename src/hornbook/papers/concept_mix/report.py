@@ -81,7 +81,7 @@ def _pictures(report: Report, title: str, rows: Mapping[str, Artifact]) -> None:
                 data = (artifact / item["file"]).read_bytes()
                 pictures.append(Picture(pixels=_smaller(data), caption=_caption(item)))
         made.append((name, pictures))
-    report.pictures(title, [f"k = {k}" for k in ks], made)
+    report.pictures(title, [f"k = {k}" for k in ks], made, large=True)
 
 
 _BLANK = (
@@ -103,11 +103,12 @@ def _smaller(data: bytes) -> Any:
 
 def _caption(item: Mapping[str, Any]) -> str:
     right = sum(answer is True for answer in item["answers"])
-    wrong = [q for q, answer in zip(item["questions"], item["answers"], strict=True) if answer is False]
-    open_ = sum(answer is None for answer in item["answers"])
-    tail = f" No: {' '.join(wrong)}" if wrong else ""
-    tail += f" Unanswered: {open_}." if open_ else ""
-    return f"{item['caption']} {right} of {len(item['answers'])}.{tail}"
+    asked = list(zip(item["properties"], item["answers"], strict=True))
+    tail = f" {right} of {len(asked)}."
+    for answer, words in ((False, "Not"), (None, "Unanswered")):
+        lacking = [name for name, given in asked if given is answer]
+        tail += f" {words}: {', '.join(lacking)}." if lacking else ""
+    return item["caption"] + tail
 
 
 def _categories(report: Report, names: Mapping[str, str], examined: Mapping[str, Sequence[Artifact]]) -> None:
@@ -228,7 +229,7 @@ def _artist(report: Report, artist: Artifact) -> None:
     facts = artist.facts
     judge = facts["judge"]
     report.section("The endpoint's pictures", f"{facts['artist']}, graded by {judge['identity']}.")
-    _pictures(report, "Some of its pictures", {facts["artist"]: artist})
+    _pictures(report, "Some of its pictures", {"endpoint": artist})
     rows = []
     for level in facts["levels"]:
         low, high = level["full_interval"]
