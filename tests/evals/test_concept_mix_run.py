@@ -8,8 +8,9 @@ from mock_images import MockStudio
 
 from hornbook.errors import HornbookError
 from hornbook.evals import concept_mix_step
-from hornbook.evals.concept_mix_grade import calibrate, grade, known_pictures, seeing_program
+from hornbook.evals.concept_mix_grade import LEGEND, calibrate, grade, known_pictures, seeing_program
 from hornbook.evals.concept_mix_step import Apprentice, examine_artist, examine_painter, raise_painter
+from hornbook.evals.concept_mix_words import by_rule, caption
 from hornbook.evals.concept_mix_world import WORLD, draw_scenes
 from hornbook.lab.png import png
 from hornbook.lab.run import Run
@@ -30,10 +31,11 @@ def run(tmp_path, monkeypatch):
 def test_a_program_that_sees_is_right_where_it_does_not_err() -> None:
     drawn, scenes = draw_scenes(4, 12, Random(0))
     pictures = [png(paint(scene)) for scene in scenes]
-    perfect = grade(seeing_program(sensitivity=1, specificity=1), drawn.plans, pictures, WORLD)
+    prompts = [by_rule(plan, WORLD) for plan in drawn.plans]
+    perfect = grade(seeing_program(sensitivity=1, specificity=1), prompts, pictures, legend=LEGEND)
     assert all(mark.full for mark in perfect.marked)
     assert perfect.columns.position.value == 1.0
-    blind = grade(seeing_program(sensitivity=0, specificity=1), drawn.plans, pictures, WORLD)
+    blind = grade(seeing_program(sensitivity=0, specificity=1), prompts, pictures, legend=LEGEND)
     assert not any(any(mark.answers) for mark in blind.marked)
 
 
@@ -44,9 +46,9 @@ def test_known_pictures_are_half_whole_and_their_truth_is_seen() -> None:
         assert 0.35 < sum(whole) / len(whole) < 0.65
     seen = grade(
         seeing_program(sensitivity=1, specificity=1),
-        [mark.plan for mark in truth[::9]],
+        [by_rule(mark.plan, WORLD) for mark in truth[::9]],
         [png(paint(scene)) for scene in scenes[::9]],
-        WORLD,
+        legend=LEGEND,
         truth=truth[::9],
     )
     assert list(seen.marked) == truth[::9]
@@ -65,7 +67,8 @@ def test_the_error_of_a_judge_is_measured_where_it_errs() -> None:
 def test_a_judge_that_cannot_be_read_gives_no_answers() -> None:
     drawn, scenes = draw_scenes(2, 3, Random(0))
     mute = SimulatedModel("mute", lambda request: "Hard to say.")
-    found = grade(mute, drawn.plans, [png(paint(scene)) for scene in scenes], WORLD)
+    prompts = [by_rule(plan, WORLD) for plan in drawn.plans]
+    found = grade(mute, prompts, [png(paint(scene)) for scene in scenes], legend=LEGEND)
     assert all(set(mark.answers) == {None} and mark.full is None for mark in found.marked)
     assert not found.failed
 
@@ -123,7 +126,7 @@ def test_an_endpoint_is_examined_and_what_fails_is_named_and_asked_again_alone(r
             "calibration": 6,
         }
         drawn_first = concept_mix_step.draw_plans(1, 3, concept_mix_step.PAPER, seed=0).plans
-        failing = concept_mix_step.caption(drawn_first[1], concept_mix_step.PAPER)
+        failing = caption(drawn_first[1], concept_mix_step.PAPER)
         studio.fails = {failing}
         first = run()
         part = first.step(examine_artist, **inputs)

@@ -12,6 +12,7 @@ from mock_images import MockStudio
 from hornbook.errors import HornbookError
 from hornbook.evals import concept_mix_step
 from hornbook.evals.concept_mix_step import Apprentice
+from hornbook.evals.concept_mix_words import caption
 from hornbook.lab.png import png, read_png
 from hornbook.lab.run import Run
 from hornbook.lm.endpoint_settings import EndpointSettings
@@ -72,7 +73,7 @@ def test_endpoints_are_examined_and_a_run_that_lacks_a_picture_says_so(tmp_path:
             endpoint_pictures=2,
         )
         plan = concept_mix_step.draw_plans(2, 2, concept_mix_step.PAPER, seed=0).plans[0]
-        studio.fails = {concept_mix_step.caption(plan, concept_mix_step.PAPER)}
+        studio.fails = {caption(plan, concept_mix_step.PAPER)}
         first = run_of(tmp_path, settings)
         assert "1 of 6 pictures were not drawn" in first.unfinished[0]
         page = (first.folder / "report.html").read_text()

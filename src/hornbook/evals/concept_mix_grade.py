@@ -18,12 +18,11 @@ from hornbook.evals.concept_mix import (
     Property,
     Relation,
     Thing,
-    Vocabulary,
     draw_plan,
     fill,
 )
 from hornbook.evals.concept_mix_score import JudgeErrors, Marked, judge_errors
-from hornbook.evals.concept_mix_words import question
+from hornbook.evals.concept_mix_words import Prompt, by_rule, question
 from hornbook.evals.concept_mix_world import WORLD, answers, place, shows
 from hornbook.evals.judges import Columns, Judged, columns, judge, yes_no
 from hornbook.lab.png import data_uri, png, read_png
@@ -57,10 +56,10 @@ class Grading:
 
 def grade(
     model: LanguageModel,
-    plans: Sequence[Plan],
+    prompts: Sequence[Prompt],
     pictures: Sequence[bytes],
-    vocabulary: Vocabulary,
     *,
+    legend: str = "",
     truth: Sequence[Marked] | None = None,
     rounds: int = 1,
     sampling: Sampling = SAMPLING,
@@ -69,19 +68,20 @@ def grade(
 ) -> Grading:
     """Every property of every picture, asked in both orders, `rounds` times each.
 
-    pictures: files, one for each plan. truth: the true answers where they are known, for the columns.
+    pictures: files, one for each prompt. legend: said before every question. truth: the true answers
+    where they are known, for the columns.
     """
     cases = []
-    legend = f"{LEGEND}\n\n" if vocabulary is WORLD else ""
-    for i, (plan, picture) in enumerate(zip(plans, pictures, strict=True)):
-        known = truth[i].answers if truth is not None else (None,) * len(plan.properties)
+    before = f"{legend}\n\n" if legend else ""
+    for i, (prompt, picture) in enumerate(zip(prompts, pictures, strict=True)):
+        known = truth[i].answers if truth is not None else (None,) * len(prompt.questions)
         shown = (data_uri(picture),)
-        for j, asked in enumerate(plan.properties):
-            words = legend + question(plan, asked, vocabulary)
+        for j, asked in enumerate(prompt.questions):
+            words = before + asked
             cases.append(yes_no(f"picture {i + 1}, question {j + 1}", words, truth=known[j], pictures=shown))
     judged = judge(model, cases, rounds=rounds, sampling=sampling, salt=salt, progress=progress)
     values = iter([None if item.value is None else item.value == "yes" for item in judged])
-    marked = tuple(Marked(plan=plan, answers=tuple(next(values) for _ in plan.properties)) for plan in plans)
+    marked = tuple(Marked(plan=p.plan, answers=tuple(next(values) for _ in p.questions)) for p in prompts)
     failed = {
         item.case.id: verdict.why
         for item in judged
@@ -150,9 +150,9 @@ def calibrate(
     truth, scenes = known_pictures(ks, count, seed=seed)
     graded = grade(
         model,
-        [mark.plan for mark in truth],
+        [by_rule(mark.plan, WORLD) for mark in truth],
         [png(paint(scene)) for scene in scenes],
-        WORLD,
+        legend=LEGEND,
         truth=truth,
         rounds=rounds,
         sampling=sampling,

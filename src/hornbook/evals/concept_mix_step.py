@@ -9,8 +9,8 @@ from random import Random
 from typing import Any
 
 from hornbook.errors import HornbookError
-from hornbook.evals.concept_mix import PAPER, Plan, Vocabulary, categories_of, draw_plans
-from hornbook.evals.concept_mix_grade import SAMPLING, Grading, calibrate, grade, seeing_program
+from hornbook.evals.concept_mix import PAPER, Plan, categories_of, draw_plans
+from hornbook.evals.concept_mix_grade import LEGEND, Grading, calibrate, grade, seeing_program
 from hornbook.evals.concept_mix_score import (
     ConceptMixScore,
     JudgeErrors,
@@ -19,8 +19,9 @@ from hornbook.evals.concept_mix_score import (
     expected_full,
     score,
 )
-from hornbook.evals.concept_mix_words import caption, questions
+from hornbook.evals.concept_mix_words import Prompt, by_rule
 from hornbook.evals.concept_mix_world import WORLD, answers, brief, draw_scenes
+from hornbook.evals.concept_mix_writer import write_prompts
 from hornbook.evals.judges import Calibration, Corrected, correct
 from hornbook.evals.prediction_powered import prediction_powered
 from hornbook.infer.open import open_model
@@ -161,8 +162,8 @@ def examine_painter(
         calibration: pictures of known truth for each k on which the judge's error is measured.
 
     Facts: `levels`, one for each k (`expected` and `expected_singly`: the full marks that its own rates and
-    those of the first k predict of independent properties); `shown` [{k, file, caption, properties, questions,
-    answers}]; with a judge also `judge` (see `_judged`).
+    those of the first k predict of independent properties); `shown` [{k, file, caption, properties,
+    questions, answers}]; with a judge also `judge` (see `_judged`).
     """
     from hornbook.model.plain import load_plain
     from hornbook.synth.painter import Painter
@@ -170,6 +171,7 @@ def examine_painter(
     model = Painter(load_plain(painter))
     progress = ctx.progress(len(ks), "levels")
     marks: dict[int, list[Marked]] = {}
+    prompts: dict[int, list[Prompt]] = {}
     files: dict[int, list[bytes]] = {}
     shown = []
     for k in ks:
@@ -181,7 +183,8 @@ def examine_painter(
             for plan, picture in zip(drawn.plans, pixels, strict=True)
         ]
         files[k] = [png(picture) for picture in (pixels if judge else pixels[:_SHOWN])]
-        shown += _keep(ctx.folder, k, marks[k], files[k], WORLD)
+        prompts[k] = [by_rule(plan, WORLD) for plan in drawn.plans]
+        shown += _keep(ctx.folder, prompts[k], marks[k], files[k])
         progress.advance()
     singly = category_rates(marks[ks[0]])
     facts: dict[str, Any] = {
@@ -196,15 +199,7 @@ def examine_painter(
             model_that_sees = open_judge(judge, store, seed)
             errors, known = calibrate(model_that_sees, ks=ks, count=calibration, rounds=rounds, seed=seed)
             graded = {
-                k: grade(
-                    model_that_sees,
-                    [mark.plan for mark in own],
-                    files[k],
-                    WORLD,
-                    truth=own,
-                    rounds=rounds,
-                    sampling=SAMPLING,
-                )
+                k: grade(model_that_sees, prompts[k], files[k], legend=LEGEND, truth=own, rounds=rounds)
                 for k, own in marks.items()
             }
         _tell_failures(ctx, "questions", [known, *graded.values()])
@@ -223,6 +218,7 @@ def examine_artist(
     ks: Sequence[int],
     count: int,
     seed: int,
+    writer: str = "",
     size: str = "",
     rounds: int = 1,
     calibration: int = 60,
@@ -234,6 +230,7 @@ def examine_artist(
 
     Args:
         artist, judge: endpoints as http://host/v1#name.
+        writer: a model that writes prompts and questions as the paper has it; empty: a rule does.
         size: of the pictures, such as "512x512"; empty leaves it to the endpoint.
 
     Facts: `artist`, `levels`, `shown`, `judge` as of `examine_painter`, `rejected` {k: share of plans}.
@@ -248,22 +245,30 @@ def examine_artist(
     with CallStore(ctx.folder / "calls.sqlite") as store:
         drawer = ImageEndpoint.from_spec(artist, store=store, settings=PATIENCE, size=size)
         seer = open_judge(judge, store, seed)
+        author = open_writer(writer, store) if writer else None
         progress = ctx.progress(count * len(ks), "pictures")
         for k in ks:
-            drawn = draw_plans(k, count, PAPER, seed=seed)
-            rejected[k] = drawn.rejection_rate
-            made = drawer.draw([caption(plan, PAPER) for plan in drawn.plans], progress=progress)
-            plans, files = [], []
-            for plan, picture in zip(drawn.plans, made, strict=True):
+            if author is None:
+                drawn = draw_plans(k, count, PAPER, seed=seed)
+                rejected[k] = drawn.rejection_rate
+                prompts = [by_rule(plan, PAPER) for plan in drawn.plans]
+            else:
+                written = write_prompts(author, k, count, PAPER, seed=seed)
+                rejected[k] = written.rejected / (written.rejected + count)
+                prompts = list(written.prompts)
+                missing += [f"k = {k}, {why}" for why in written.missing]
+            made = drawer.draw([prompt.caption for prompt in prompts], progress=progress)
+            own, files = [], []
+            for prompt, picture in zip(prompts, made, strict=True):
                 if isinstance(picture, Failure):
-                    missing.append(f"{caption(plan, PAPER)} ({picture.kind}: {picture.message})")
+                    missing.append(f"{prompt.caption} ({picture.kind}: {picture.message})")
                 else:
-                    plans.append(plan)
+                    own.append(prompt)
                     files.append(picture)
-            if plans:
-                graded[k] = grade(seer, plans, files, PAPER, rounds=rounds)
+            if own:
+                graded[k] = grade(seer, own, files, rounds=rounds)
                 marks[k] = graded[k].marked
-                shown += _keep(ctx.folder, k, marks[k], files[:_SHOWN], PAPER)
+                shown += _keep(ctx.folder, own, marks[k], files)
         if not marks:
             raise HornbookError(f"{drawer.identity} drew none of {count * len(ks)} pictures: {missing[0]}.")
         errors, known = calibrate(seer, ks=ks, count=calibration, rounds=rounds, seed=seed)
@@ -308,12 +313,20 @@ def open_judge(spec: str, store: CallStore, seed: int) -> LanguageModel:
     return model
 
 
+def open_writer(spec: str, store: CallStore) -> LanguageModel:
+    """Any model that writes; an endpoint's answers are kept in `store`."""
+    if spec.startswith(("http://", "https://")):
+        return EndpointModel.from_spec(spec, store=store, settings=PATIENCE)
+    return open_model(spec)
+
+
 def _keep(
-    folder: Path, k: int, marks: Sequence[Marked], files: Sequence[bytes], vocabulary: Vocabulary
+    folder: Path, prompts: Sequence[Prompt], marks: Sequence[Marked], files: Sequence[bytes]
 ) -> list[dict[str, Any]]:
     """Writes the first pictures of a k; what stands beside them in a report."""
     kept = []
-    for number, (mark, data) in enumerate(zip(marks, files[:_SHOWN], strict=False)):
+    for number, (prompt, mark, data) in enumerate(zip(prompts, marks, files[:_SHOWN], strict=False)):
+        k = prompt.plan.k
         name = f"pictures/k{k}-{number}"
         (folder / "pictures").mkdir(exist_ok=True)
         write_atomic(folder / name, data)
@@ -321,9 +334,9 @@ def _keep(
             {
                 "k": k,
                 "file": name,
-                "caption": caption(mark.plan, vocabulary),
+                "caption": prompt.caption,
                 "properties": [f"{asked.category} {asked.value}" for asked in mark.plan.properties],
-                "questions": questions(mark.plan, vocabulary),
+                "questions": list(prompt.questions),
                 "answers": list(mark.answers),
             }
         )

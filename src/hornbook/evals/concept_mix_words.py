@@ -4,6 +4,8 @@ Written by rule, so that nothing is paid and nothing is left out; `concept_mix_w
 write them as the paper does.
 """
 
+from dataclasses import dataclass
+
 from hornbook.evals.concept_mix import NUMBERS, Plan, Property, Thing, Vocabulary
 
 _PLURALS = {
@@ -74,6 +76,20 @@ def question(plan: Plan, asked: Property, vocabulary: Vocabulary) -> str:
 def questions(plan: Plan, vocabulary: Vocabulary) -> list[str]:
     """One for each property, in their order."""
     return [question(plan, asked, vocabulary) for asked in plan.properties]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """A plan in words: what is drawn after, and what is asked of each property."""
+
+    plan: Plan
+    caption: str
+    questions: tuple[str, ...]
+
+
+def by_rule(plan: Plan, vocabulary: Vocabulary) -> Prompt:
+    """The plan's prompt without a language model."""
+    return Prompt(plan=plan, caption=caption(plan, vocabulary), questions=tuple(questions(plan, vocabulary)))
 
 
 def _many(thing: Thing) -> bool:

@@ -66,6 +66,7 @@ def recipe(run: Run, settings: Settings) -> None:
             ks=s.ks,
             count=s.endpoint_pictures,
             seed=0,
+            writer=s.writer,
             size=s.picture_size,
             rounds=s.rounds,
             calibration=s.calibration,

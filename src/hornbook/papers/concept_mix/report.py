@@ -108,7 +108,7 @@ def _caption(item: Mapping[str, Any]) -> str:
     for answer, words in ((False, "Not"), (None, "Unanswered")):
         lacking = [name for name, given in asked if given is answer]
         tail += f" {words}: {', '.join(lacking)}." if lacking else ""
-    return item["caption"] + tail
+    return f"{item['caption']}{tail}"
 
 
 def _categories(report: Report, names: Mapping[str, str], examined: Mapping[str, Sequence[Artifact]]) -> None:

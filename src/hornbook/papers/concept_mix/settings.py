@@ -15,6 +15,8 @@ class Settings:
     """A drawing model to examine with the paper's concepts: http://host/v1#name; empty: only our own."""
     judge: str = ""
     """A model that sees and grades: http://host/v1#name. Empty: a program of known error (see below)."""
+    writer: str = ""
+    """A model that writes the endpoint's prompts and questions; empty: they are written by rule."""
     picture_size: str = ""
     """Of the endpoint's pictures, such as 512x512; empty leaves it to the endpoint."""
     endpoint_pictures: int = 20
