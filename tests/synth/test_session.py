@@ -145,6 +145,17 @@ def test_writers_without_a_model_write_at_once(tmp_path: Path) -> None:
     assert writer("revised").default_teacher == "embedded"
 
 
+def test_a_teacher_whose_first_rows_all_fail_is_not_given_the_rest(tmp_path: Path) -> None:
+    with serving() as teacher:
+        teacher.mode = "refuse"
+        code, said, complaint = write(teacher, tmp_path, "--rows", 500, "--yes")
+        assert teacher.answered.total() == 10
+    assert code == 1
+    assert "removed 10: call failed: refusal" in said
+    assert "500 rows: m: about 500 calls" in said
+    assert "name another teacher" in complaint
+
+
 def test_every_writer_that_needs_no_model_writes_and_reports(tmp_path: Path) -> None:
     text = (
         "A hook is a bent piece of iron. If the hook is warm, the wax on it melts. It holds 3 coats, "

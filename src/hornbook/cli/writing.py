@@ -105,6 +105,10 @@ def write(args: argparse.Namespace) -> int:
         print(f"\n{args.rows:,} rows: {preview.cost or 'written here, without a model; no call, no money'}")
         if args.preview:
             return 0
+        if not preview.rows:
+            raise HornbookError(
+                "None of the first rows passed the checks; name another teacher, or look at why above."
+            )
         if args.rows > len(preview.rows) and not args.yes and not _asked():
             return 1
     made = session.write()

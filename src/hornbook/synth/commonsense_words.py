@@ -71,12 +71,12 @@ THINGS = Domain(
 DEEDS = Domain(
     name="deeds",
     members={
-        "sharing": ("gives {k} half of the apple", "lends {k} a coat", "pours soup for {k}", "splits the cake with {k}", "lets {k} ride along", "saves a seat for {k}"),
-        "taking": ("steals the purse of {k}", "grabs the toy of {k}", "eats the lunch of {k}", "hides the shoes of {k}", "takes the turn of {k}", "keeps the pen of {k}"),
-        "hurting": ("pushes {k} down", "pinches {k}", "kicks {k}", "laughs at {k}", "calls {k} a fool", "pulls the hair of {k}"),
-        "helping": ("carries the bags of {k}", "finds the lost dog of {k}", "mends the bike of {k}", "shows {k} the way", "lifts {k} over the wall", "pulls {k} out of the mud"),
-        "leaving": ("moves far away from {k}", "forgets to meet {k}", "stops writing to {k}", "walks off without {k}", "goes to the fair without {k}", "leaves {k} at home"),
-        "praising": ("claps for {k}", "tells all that {k} sang well", "gives {k} a medal", "cheers when {k} runs", "hangs up the picture of {k}", "thanks {k} in front of all"),
+        "sharing": ("gives {k} half of the apple", "lends {k} a coat", "pours soup for {k}", "splits the cake with {k}", "lets {k} ride along", "saves a seat for {k}", "brings {k} a blanket", "cuts the bread for {k}", "lets {k} use the phone", "gives {k} a ticket"),
+        "taking": ("steals the purse of {k}", "grabs the toy of {k}", "eats the lunch of {k}", "hides the shoes of {k}", "takes the turn of {k}", "keeps the pen of {k}", "picks the pocket of {k}", "drinks the milk of {k}", "sells the boat of {k}", "locks up the ball of {k}"),
+        "hurting": ("pushes {k} down", "pinches {k}", "kicks {k}", "laughs at {k}", "calls {k} a fool", "pulls the hair of {k}", "throws mud at {k}", "bites {k}", "trips {k} up", "shouts at {k}"),
+        "helping": ("carries the bags of {k}", "finds the lost dog of {k}", "mends the bike of {k}", "shows {k} the way", "lifts {k} over the wall", "pulls {k} out of the mud", "holds the ladder for {k}", "looks for the ring of {k}", "pushes the cart of {k}", "reads the letter to {k}"),
+        "leaving": ("moves far away from {k}", "forgets to meet {k}", "stops writing to {k}", "walks off without {k}", "goes to the fair without {k}", "leaves {k} at home", "sails off without {k}", "does not wait for {k}", "hangs up on {k}", "moves to another desk than {k}"),
+        "praising": ("claps for {k}", "tells all that {k} sang well", "gives {k} a medal", "cheers when {k} runs", "hangs up the picture of {k}", "thanks {k} in front of all", "writes a song about {k}", "bows to {k}", "names a boat after {k}", "gives {k} a crown"),
     },
     outcomes={
         "other": _table({"thankful": "sharing helping", "angry": "taking", "hurt": "hurting", "lonely": "leaving", "proud": "praising"}),

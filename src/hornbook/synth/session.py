@@ -24,7 +24,7 @@ from hornbook.synth.phi4.steps import choose_seeds
 from hornbook.synth.steps import write_stories
 from hornbook.synth.teacher import SIMULATED
 from hornbook.synth.writers import Writer
-from hornbook.synth.writing import PREVIEW, text_of
+from hornbook.synth.writing import PREVIEW, NothingPassed, text_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +82,15 @@ class Session:
         """The first `rows` rows, which the whole corpus will hold too, and the cost of all."""
         first = min(rows, self.rows)
         self.ledger = self._new_ledger()
-        made = self._write(first)
+        try:
+            made = self._write(first)
+            shown, removed = _first(made, rows), made.facts["removed"]
+        except HornbookError as error:
+            if not isinstance(error.__cause__, NothingPassed):
+                raise
+            shown, removed = [], error.__cause__.reasons
         cost = self.ledger.forecast(self.rows / first) if self.calls_a_model else ""
-        return Preview(rows=_first(made, rows), removed=made.facts["removed"], cost=cost)
+        return Preview(rows=shown, removed=removed, cost=cost)
 
     def write(self) -> Artifact:
         """The corpus, and a report of it in the run.

@@ -29,6 +29,14 @@ STEERED_WIDTH = 4
 """Plans drawn for each call of a steered session: a plan costs no call."""
 
 
+class NothingPassed(HornbookError):
+    """Not one row passed the checks; `reasons` counts why."""
+
+    def __init__(self, reasons: Mapping[str, int], message: str) -> None:
+        super().__init__(message)
+        self.reasons = dict(reasons)
+
+
 def estimate_rows(rows_a_second: float, bytes_a_row: int) -> Callable[..., Estimate]:
     """The estimate of a step that writes `rows` of its inputs with the simulated teacher."""
 
@@ -71,7 +79,7 @@ def write_corpus(
         removed: rows that went before, with their `reason`.
 
     Raises:
-        HornbookError: no row was kept; the reasons are counted.
+        NothingPassed: no row was kept; the reasons are counted.
     """
     if total < 1:
         raise HornbookError(f"rows is {total}; a corpus has at least 1 row.")
@@ -106,10 +114,11 @@ def write_corpus(
             count += len(keep)
             progress.advance(len(chunk))
         if not count:
-            raise HornbookError(
+            raise NothingPassed(
+                reasons,
                 f"none of {checked + len(removed)} rows passed the checks "
                 f"({', '.join(f'{reason}: {n}' for reason, n in reasons.items())}). "
-                f"Look at what the teacher, {lineage.get('teacher', 'simulated')}, answers, or name another."
+                f"Look at what the teacher, {lineage.get('teacher', 'simulated')}, answers, or name another.",
             )
     if removed:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in removed)
