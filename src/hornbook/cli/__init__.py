@@ -164,6 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--online", action="store_true", help="fetch from the hub what is not here")
     sub.add_argument("--judge", metavar="MODEL", help="who grades mt-bench (default: the model itself)")
     sub.add_argument("--against", metavar="MODEL", help="a second model: the same items, compared in pairs")
+    sub.add_argument(
+        "--pairs", metavar="NAME", help="with --against: a queue of blind pairs in the studio (Annotate)"
+    )
     sub.add_argument("--store", type=Path, help="where answers to benchmarks are kept (default: in --home)")
     sub.add_argument("--log", type=Path, metavar="FOLDER", help="write logs that `inspect view` opens")
     sub.add_argument("--seed", type=int, help="another seed draws other items")

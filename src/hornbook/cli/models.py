@@ -61,6 +61,8 @@ def evaluate(args: argparse.Namespace) -> int:
     from hornbook.lab.progress import Progress
     from hornbook.lm.store import CallStore
 
+    if args.pairs and not args.against:
+        raise HornbookError("--pairs puts two models side by side; name the second with --against.")
     if args.list:
         print(suite.describe(args.data))
         return 0
@@ -92,6 +94,12 @@ def evaluate(args: argparse.Namespace) -> int:
                     **given,
                 )
             )
+        if args.pairs:
+            from hornbook.evals.annotation import FILE
+            from hornbook.evals.sparks.pairs import blind_pairs
+
+            queue = blind_pairs(args.pairs, measured[0], measured[1], store, args.home / FILE)
+            say(f"{queue.items} pairs to judge in the studio: hornbook studio, Annotate, {queue.name}")
         if args.log:
             from hornbook.evals.inspect_log import write_logs
 

@@ -29,6 +29,9 @@ EDITABLE = ("question", "solution", "answer", "own answer", "difficulty")
 """What an annotator may write; an own answer, found before the solution was seen, and a difficulty from 1 to
 5 have nothing before them."""
 
+FILE = ".studio/annotations.sqlite"
+"""Where the queues of a home lie."""
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS queues (
     id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, kind TEXT NOT NULL, question TEXT NOT NULL,

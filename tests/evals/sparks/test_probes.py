@@ -254,3 +254,31 @@ def test_people_are_what_a_judge_is_held_against(tmp_path: Path) -> None:
     assert (result.items, result.scores[0].name, result.scores[0].value) == (2, "agrees with people", 1.0)
     with pytest.raises(HornbookError, match="needs pairs that people have judged"):
         suite.evaluate(judge, tasks=["sparks-judge-people"])
+
+
+def test_two_models_side_by_side_for_people(tmp_path: Path) -> None:
+    """Blind: neither side says whose it is; a drawing comes as rendered; the export knows all."""
+    from hornbook.evals.sparks.pairs import blind_pairs
+
+    def drawn(request: Request) -> str:
+        return '<svg viewBox="0 0 9 9"><rect width="5" height="5" fill="red"/></svg>'
+
+    with SampleStore(tmp_path / "s.sqlite") as store:
+        ones = [
+            suite.evaluate(model, tasks=["sparks-layout", "sparks-acrostic"], items=3, store=store)
+            for model in (SimulatedModel("draws", drawn), SimulatedModel("talks", lambda r: "data:x"))
+        ]
+        queue = blind_pairs("which", *ones, store, tmp_path / "a.sqlite")
+        with pytest.raises(HornbookError, match="No item was answered by both"):
+            blind_pairs("none", ones[0], [], store, tmp_path / "a.sqlite")
+    assert (queue.kind, queue.items) == ("pairs", 6)
+    annotations = AnnotationStore(tmp_path / "a.sqlite")
+    tasks = [annotations.task("which", "ann", number=n) for n in range(6)]
+    sides = [task.content["left"] for task in tasks if task is not None]
+    assert len({side[:9] for side in sides}) > 1  # now one model, now the other is on the left
+    shown = [text for task in tasks if task for text in task.content.values()]
+    assert sum(text.startswith("data:image/png;base64,iVBOR") for text in shown) == 3
+    assert not any(text.startswith("data:x") or "simulated" in text for text in shown)
+    annotations.record("which", 0, "ann", "first")
+    [row] = annotations.export("which")
+    assert (row["provenance"]["first"], row["provenance"]["second"]) == ("simulated:draws", "simulated:talks")

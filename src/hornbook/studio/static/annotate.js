@@ -150,7 +150,11 @@
     const sides = element("div", undefined, { className: "sides both" });
     for (const [name, text] of task.content) {
       const box = element("div");
-      box.append(element("h3", name), element("pre", text, { className: "box" }));
+      // A drawing was rendered by us; its code stands below it.
+      const [picture, rest] = text.startsWith("data:image/png;base64,") ? [text.split("\n", 1)[0], text.slice(text.indexOf("\n") + 1)] : ["", text];
+      box.append(element("h3", name));
+      if (picture) box.append(element("img", undefined, { src: picture, alt: `${name}: what was drawn` }));
+      box.append(element("pre", rest, { className: "box" }));
       (pairs && (name === "left" || name === "right") ? sides : item).append(box);
     }
     if (sides.children.length) item.append(sides);
