@@ -82,8 +82,8 @@ class MathStudent:
     rows: int = 96
     training: TrainSettings = field(default_factory=training)
     questions: int = 30_000
-    pairs: float = 0.35
-    tested: float = 0.4
+    pairs: float = 0.5
+    tested: float = 0.3
     mixed: float = 0.5
 
     def __post_init__(self) -> None:

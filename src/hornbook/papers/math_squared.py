@@ -68,7 +68,7 @@ class Settings:
     sizes: tuple[int, ...] = (32, 48, 64)
     """Hidden sizes of the students."""
     student: MathStudent = field(default_factory=MathStudent)
-    checkpoints: tuple[float, ...] = (0.4, 0.5, 0.6, 0.7, 0.8, 1.0)
+    checkpoints: tuple[float, ...] = (0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
     """Shares of a student's training after which it is examined."""
     exam: int = 200
     examinee: str = ""
