@@ -109,7 +109,7 @@ def _alphabet() -> Alphabet:
                 text = f"The {a} stood beside the {b}; {clause.format(a=a, b=b, c=c)}."
                 pieces |= set(cut(text))
         pieces.add(f"<{name}>")
-    return Alphabet(sorted({*pieces, *_NOUNS, *(f"#{topic}" for topic in TOPIC_WORDS), ":"}))
+    return Alphabet(sorted({*pieces, *_NOUNS, *(f"#{topic}" for topic in TOPIC_WORDS), ":", "?"}))
 
 
 ALPHABET = _alphabet()
@@ -138,6 +138,12 @@ def line(task: Combination, text: str) -> tuple[list[str], list[str]] | None:
         answer += ["; ", f"<{name}>", *cut(in_order(clause, task.topic))]
     prompt = [f"#{task.topic}", *(f"<{skill.name}>" for skill in task.skills), ":"]
     return prompt, [*answer, "\n"]
+
+
+def recital(names: Sequence[str], topic: str) -> tuple[list[str], list[str]]:
+    """(prompt, answer) of a list of skills said again, each behind a semicolon, and no text at all."""
+    notes = [f"<{name}>" for name in names]
+    return [f"#{topic}", *notes, "?"], [part for note in notes for part in ("; ", note)] + [".", "\n"]
 
 
 def as_lines(rows: Sequence[tuple[list[str], list[str]]]) -> Lines:

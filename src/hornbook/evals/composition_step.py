@@ -22,6 +22,7 @@ from hornbook.evals.composition import (
     graded,
     line,
     questions,
+    recital,
     split,
     text_of,
 )
@@ -139,6 +140,8 @@ class Composer:
     base_steps, base_training, steps, training: of the base, and of one arm. texts: drawn for the base, and
     for an arm.
     natural: the share of the base's texts that show two skills, of all categories, as texts in the wild do.
+    lists: the share of the base's lines that are no texts, but lists of up to `longest_list` skills said
+    again: a pretrained model can do that much.
     replay: the share of an arm's texts that come from the base's mixture, lest the held-out skills be
     forgotten.
     """
@@ -154,10 +157,12 @@ class Composer:
     training: TrainSettings = field(default_factory=lambda: training(1e-3))
     texts: int = 20_000
     natural: float = 0.05
+    lists: float = 0.3
+    longest_list: int = 6
     replay: float = 0.4
 
     def __post_init__(self) -> None:
-        for name in ("natural", "replay"):
+        for name in ("natural", "lists", "replay"):
             if not 0 <= getattr(self, name) < 1:
                 raise HornbookError(
                     f"Composer.{name} is {getattr(self, name)}; accepted is a share in [0, 1)."
@@ -268,10 +273,15 @@ def _line_of(meta: Mapping[str, Any]) -> tuple[list[str], list[str]] | None:
 def _mixture(
     composer: Composer, count: int, name: str, seed: int, categories: Sequence[str]
 ) -> list[tuple[list[str], list[str]]]:
-    """Texts of the base: one skill, two with probability `natural`; every category and topic."""
+    """Lines of the base: texts of one skill, of two with probability `natural`, and lists of skills; every
+    category and topic."""
     sides, rng = split(seed=seed, categories=categories), Random(name)
     rows: list[tuple[list[str], list[str]]] = []
     while len(rows) < count:
+        if rng.random() < composer.lists:
+            named = rng.sample(sides.all_skills, rng.randint(1, composer.longest_list))
+            rows.append(recital([skill.name for skill in named], rng.choice(sides.all_topics)))
+            continue
         k = 2 if rng.random() < composer.natural else 1
         task = Combination(
             id="", skills=tuple(rng.sample(sides.all_skills, k)), topic=rng.choice(sides.all_topics)
