@@ -130,3 +130,11 @@ def test_a_teacher_that_cannot_write_is_named(tmp_path, monkeypatch):
         run.step(write_compositions, ks=(1,), each=3, seed=0)
     with pytest.raises(HornbookError, match="replay"):
         Composer(replay=1.0)
+
+
+def test_a_list_said_again_has_its_names_in_order_and_no_text():
+    names = ["simile", "addition", "rhyme"]
+    prompt, answer = recital(names, "music")
+    assert prompt == ["#music", "<simile>", "<addition>", "<rhyme>", "?"]
+    assert [token for token in answer if token.startswith("<")] == [f"<{name}>" for name in names]
+    assert text_of(ALPHABET.encode(answer)) == "; ; ; ."
