@@ -17,6 +17,7 @@ from hornbook.evals.composition import (
     graded,
     in_order,
     line,
+    recital,
     split,
     text_of,
 )
