@@ -149,9 +149,9 @@ class Composer:
     hidden_size: int = 64
     layers: int = 3
     heads: int = 2
-    positions: Positions = "rotary"
+    positions: Positions = "none"
     rows: int = 64
-    base_steps: int = 700
+    base_steps: int = 600
     steps: int = 350
     base_training: TrainSettings = field(default_factory=training)
     training: TrainSettings = field(default_factory=lambda: training(1e-3))
