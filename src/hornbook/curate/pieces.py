@@ -15,7 +15,7 @@ from hornbook.data.corpus import Corpus
 from hornbook.errors import HornbookError
 
 ROWS = 1024
-_BYTES = 16 << 20
+_BYTES = 2 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

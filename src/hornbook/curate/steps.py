@@ -15,7 +15,6 @@ from hornbook.curate.decision import decide
 from hornbook.curate.educational import EducationalModel, EducationalSettings, fit
 from hornbook.curate.evaluation_sets import EvaluationSource, read_evaluation_set
 from hornbook.curate.examination import examine_corpus
-from hornbook.curate.pieces import ROWS
 from hornbook.curate.pipeline import CurateSettings, prepare
 from hornbook.curate.places import SMALL, place_of
 from hornbook.curate.writing import write
@@ -125,7 +124,7 @@ def curate_corpus(
         corpus,
         examiner,
         examined,
-        place_of(workers, cluster, corpus.bytes if corpus.rows > ROWS else 0),
+        place_of(workers, cluster, corpus.bytes),
         progress=progress(corpus.rows, "documents", "examine"),
         say=say,
     )
