@@ -7,12 +7,15 @@ import re
 import pytest
 from mock_openai import MockOpenAI
 
+from hornbook.errors import HornbookError
 from hornbook.lm.base import Failure, ask
 from hornbook.lm.endpoint import EndpointModel
+from hornbook.lm.several import SeveralModels
 from hornbook.lm.simulated import SimulatedModel
 from hornbook.lm.store import CallStore
 from hornbook.synth.checks import story_problem
 from hornbook.synth.scripts import Assignment, perform
+from hornbook.synth.teacher import open_teacher
 
 GOOD = (
     "Once there was a little girl who had a red boat. She took the boat to the pond and put it on the "
@@ -89,3 +92,23 @@ def test_half_a_json_is_a_failure_with_its_raw_text_kept(tmp_path, reply, finish
         assert says in answer.message
         kept = store.get(model.batch_key(request))
         assert json.loads(kept.response)["choices"][0]["message"]["content"] == reply
+
+
+def test_one_word_names_several_teachers_or_a_providers_batches(tmp_path):
+    with MockOpenAI() as one, MockOpenAI() as two:
+        spec = f"3*{one.url}#m, batch:{two.url}#n"
+        teacher = open_teacher(spec, calls=tmp_path / "calls.sqlite")
+        assert isinstance(teacher, SeveralModels)
+        assert [(type(model).__name__, share) for model, share in teacher.models] == [
+            ("EndpointModel", 3.0),
+            ("BatchModel", 1.0),
+        ]
+        tasks = [
+            Assignment(id=f"{i}", prompt=f"question {i}", check=lambda t: (None, "no")) for i in range(8)
+        ]
+        written = list(perform(teacher, tasks))
+        assert [one_row.problem for one_row in written] == ["no"] * 8
+        assert two.server.batches
+        assert one.server.bodies
+    with pytest.raises(HornbookError, match="works alone"):
+        open_teacher("1*simulated, 2*http://a/v1#m")
