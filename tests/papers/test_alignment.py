@@ -2,10 +2,13 @@
 
 import html
 import importlib
+import re
 from pathlib import Path
 
 import pytest
 
+from hornbook.lab.history import latest_run
+from hornbook.lab.report_markdown import run_markdown
 from hornbook.lab.run import Run
 
 CLAIMS = {
@@ -28,4 +31,9 @@ def test_it_runs_from_data_to_report_and_a_second_run_makes_nothing(name: str, t
         assert CLAIMS[name] in {claim.id for claim in made.claims}
         assert all(claim.verdict == "not judged at this scale" for claim in made.claims)
         assert all(done.cached for done in made.steps) is bool(attempt)
+    page = (Path(__file__).parents[2] / "docs" / "papers" / f"{name}.md").read_text(encoding="utf-8")
+    wanted = re.findall(rf"<!-- run {name}-quick: (.+?) -->", page)
+    told = run_markdown(latest_run(tmp_path, name, "smoke"))  # type: ignore[arg-type]
+    assert "claims" in wanted
+    assert all(what == "claims" or f"### {what}\n" in told for what in wanted)  # the page can be filled
     assert html.escape(module.TITLE) in (tmp_path / f"{name}-smoke" / "report.html").read_text()
