@@ -3,6 +3,7 @@
 
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ def unlearn_arms(
     watch_every: int = 20,
     tests: int = 60,
     cues: int = 0,
+    relearn_steps: Sequence[int] = (2, 4, 8, 16),
     workers: int = 2,
     dictionary: Path | None = None,
 ) -> dict[str, Any]:
@@ -60,6 +62,7 @@ def unlearn_arms(
         forget, retain: what to forget, and text of the same kind to hold on to.
         watched: arms whose familiarity is measured every `watch_every` steps.
         tests, cues: held-out texts of the card, and prompts of each kind at most (0: all).
+        relearn_steps: after which steps of relearning the card asks.
 
     `artifact / "<arm>-<seed>" / "model"` is a checkpoint, `artifact / "anchors.json"` the dictionary.
 
@@ -81,7 +84,7 @@ def unlearn_arms(
         workers=workers,
     )  # fmt: skip
     jobs: dict[str, dict[str, Any]] = {}
-    card_tests = invented_tests(texts=tests, most=cues)
+    card_tests = replace(invented_tests(texts=tests, most=cues), relearn_steps=tuple(relearn_steps))
     for seed in models:
         common = {"tests": card_tests, "dictionary": ctx.folder / "anchors.json"}
         for name, path in ((BEFORE, models[seed]), (NEVER, never[seed])):

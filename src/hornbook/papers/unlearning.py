@@ -6,7 +6,7 @@ look like.
 
     hornbook run unlearning --scale quick
     hornbook run unlearning --targets http://host/v1#before http://host/v1#after     # asked, not trained
-    hornbook run unlearning --student smollm2 --seeds 0 --cues 6 --tests 8 --unlearning.steps 20
+    hornbook run unlearning --student smollm2 --seeds 0 --cues 6 --tests 8 --relearn-steps 2 4
 """
 
 from collections.abc import Mapping, Sequence
@@ -94,6 +94,8 @@ class Settings:
     """Held-out texts that bits per byte are measured on."""
     cues: int = 0
     """Prompts of each kind at most; 0 for all."""
+    relearn_steps: tuple[int, ...] = (2, 4, 8, 16)
+    """After which steps of relearning the card asks: with a large student, the longest part."""
     seeds: tuple[int, ...] = (0, 1, 2)
     workers: int = 2
     """Processes of one thread each."""
@@ -180,6 +182,7 @@ def recipe(run: Run, settings: Settings) -> None:
         watch_every=min(20, settings.unlearning.steps),
         tests=settings.tests,
         cues=settings.cues,
+        relearn_steps=settings.relearn_steps,
         workers=settings.workers,
     )
     run.output(model=made / f"generic-kl-{settings.seeds[0]}" / "model")
