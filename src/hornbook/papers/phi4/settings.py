@@ -24,7 +24,7 @@ class Settings:
     passages: int = 1500
     sums: int = 6000
     """Documents about the people, and sums, to raise the student on."""
-    largest: int = 15
+    largest: int = 9
     """Largest number in a sum: so small a student learns small sums."""
     teacher: str = "simulated"
     """Who writes the rest: "simulated", or http://host/v1#model."""
@@ -39,7 +39,7 @@ class Settings:
     rows: int = 24
     time: int = 128
     """Of a batch: rows, and the context before mid-training in tokens."""
-    raise_tokens: int = 1_200_000
+    raise_tokens: int = 1_500_000
     train: TrainSettings = field(default_factory=lambda: plain(5e-3, final=0.05))
     long_time: int = 512
     """Context after mid-training."""
@@ -79,11 +79,11 @@ class Settings:
         return {
             "passages": 0.1,
             "rewrites": 0.05,
-            "people": 0.33,
-            "sums": 0.32,
-            "conversations": 0.05,
-            "reversed": 0.05,
-            "code": 0.1,
+            "people": 0.25,
+            "sums": 0.43,
+            "conversations": 0.04,
+            "reversed": 0.04,
+            "code": 0.09,
         }
 
 
