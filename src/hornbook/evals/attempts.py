@@ -140,9 +140,11 @@ class Attempts:
     texts: tuple[str, ...] = field(default=())
 
     def count(self, kind: Attempt) -> int:
+        """How many questions fared so."""
         return sum(outcome == kind for outcome in self.outcomes)
 
     def share(self, kind: Attempt) -> float:
+        """Of all questions."""
         return self.count(kind) / len(self.outcomes)
 
     def interval(self, kind: Attempt) -> Interval:
