@@ -19,7 +19,7 @@ from hornbook.evals.commonsense import examine_commonsense
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.statistics import shown_over_seeds, student_t_interval
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.synth.steps import write_commonsense, write_commonsense_web
@@ -61,7 +61,7 @@ class Settings:
     hidden_size: int = 64
     heads: int = 1
     layers: int = 2
-    tokens: int = 300_000
+    tokens: int = 400_000
     """Training tokens of each student."""
     rows: int = 8
     time: int = 256
@@ -213,7 +213,11 @@ def _report(
     for arm in ARMS:
         values = _accuracy(examined, arm, s.seeds)
         rows.append(
-            [arm, _shown(values), *[_shown(_accuracy(examined, arm, s.seeds, kind)) for kind in kinds]]
+            [
+                arm,
+                shown_over_seeds(values),
+                *[shown_over_seeds(_accuracy(examined, arm, s.seeds, kind)) for kind in kinds],
+            ]
         )
         bars.append(Bar(label=arm, value=100 * fmean(values), interval=_percent(values)))
     report.table(["read", "accuracy", *kinds], rows, title="Accuracy by what was read")
@@ -240,10 +244,3 @@ def _percent(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     low, high = student_t_interval(values)
     return 100 * low, 100 * high
-
-
-def _shown(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{fmean(values):.3f}"
-    low, high = student_t_interval(values)
-    return f"{fmean(values):.3f} \u00b1 {(high - low) / 2:.3f}"
