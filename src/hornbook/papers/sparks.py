@@ -282,7 +282,7 @@ def _report_probes(run: Run, checks: Mapping[str, Any], subjects: Sequence[Mappi
         reached = ["–" if one is None else _interval(one["scores"][one["metric"]]) for one in own]
         checked = [round(fmean(values(checks[kind], name)), 2) for kind in PROGRAMS]
         rows.append([f"{told['section']}  {name}", told["sentence"], *checked, *reached])
-    report.table(["probe", "what", *PROGRAMS, *(s["subject"] for s in subjects)], rows)
+    report.table(["probe", "what", *PROGRAMS, *(s["subject"] for s in subjects)], rows, title="Probes")
     for subject in subjects:
         shown = [
             Sample(
