@@ -172,7 +172,7 @@ def _square(run: Run, s: Settings, students: Mapping[tuple[int, int], Any]) -> N
             "Every student is less accurate on pairs of skills than on single skills.",
             [min(p["x"] - p["y"] for p in points) for points in by_seed.values()],
             paper_value="all 25 models",
-            unit="least X - Y over sizes and checkpoints",
+            unit="least X - Y of any student",
             why="Students are trained here; a checkpoint counts as a student.",
             above=0.0,
         )
@@ -183,7 +183,7 @@ def _square(run: Run, s: Settings, students: Mapping[tuple[int, int], Any]) -> N
             "The square of X is nearer to Y than X and than its cube.",
             [law.deviation - min(law.deviation_from_x, law.deviation_from_cube) for law in usable],
             paper_value="Y = X²",
-            unit="mean |Y - X²| less the smaller of mean |Y - X| and |Y - X³|",
+            unit="mean |Y - X²| less the smaller of the other two",
             why=_means(usable),
             below=0.0,
         )
@@ -204,7 +204,7 @@ def _square(run: Run, s: Settings, students: Mapping[tuple[int, int], Any]) -> N
             "halves-predict-pairs",
             "A pair is right as often as both of its halves are when asked singly, within 0.05.",
             [fmean(abs(p["y"] - p["both"]) for p in points) for points in by_seed.values()],
-            unit="mean |Y - share of pairs with both halves right|",
+            unit="mean |Y - both halves|",
             why="What is left is composition itself: halves that are known and yet not put together.",
             below=0.05,
         )
@@ -214,15 +214,16 @@ def _square(run: Run, s: Settings, students: Mapping[tuple[int, int], Any]) -> N
             "one-skill-twice-is-above",
             "Where both halves need the same skill, and so fail together, Y lies above X².",
             [fmean(p["same_both"] - p["same_x"] ** 2 for p in points) for points in by_seed.values()],
-            unit="share of pairs with both halves right, less X²",
+            unit="both halves less X²",
             why="The negative control: X² is the law of independent skills, E[s_i s_j] that of any.",
             above=0.0,
         )
     )
     section = run.report.section(
         "Trained students",
-        "Decoders of several sizes learn single skills, and pairs of other skills; the tested skills never "
-        "meet in training. X: halves of the questions asked singly. Y: the questions of two skills.",
+        "Decoders of several sizes learn single skills, and pairs with at least one skill of another list; "
+        "two tested skills never meet in training. X: halves of the questions asked singly. Y: the questions "
+        "of two tested skills.",
     )
     lines = {
         f"{size} wide": Series(
@@ -343,7 +344,7 @@ def _questions(
             if s.data is None
             else "Skills extracted from questions agree with their types.",
             [facts["v_measure"] - facts["chance"]["v_measure"] for facts in skills],
-            unit="V-measure above that of the same labels dealt out at random",
+            unit="V-measure above chance",
             why=f"V-measure {fmean(f['v_measure'] for f in skills):.2f}, by chance "
             f"{fmean(f['chance']['v_measure'] for f in skills):.2f}; {skills[0]['model']}.",
             above=0.5 if s.data is None else 0.1,
@@ -393,7 +394,7 @@ def _questions(
             "the-sceptic-helps",
             "Votes that see a sceptic's attempt catch more flawed questions.",
             [a["flaws_caught"] - b["flaws_caught"] for a, b in _both(written, blind, "flaws_caught")],
-            unit="difference of shares of flawed questions that are caught",
+            unit="more of the flawed caught",
             why=about,
             above=0.0,
         )
@@ -403,7 +404,7 @@ def _questions(
             "four-solutions-help",
             "The answer that most of four solutions give is wrong less often than the first one's.",
             [f["first_wrong"] - f["voted_wrong"] for f, _ in _both(written, written, "first_wrong")],
-            unit="difference of shares of wrong answers, sound questions",
+            unit="fewer wrong of sound questions",
             why=f"{_known(written, 'first_wrong'):.3f} against {_known(written, 'voted_wrong'):.3f}. {about}",
             above=0.0,
         )
