@@ -170,6 +170,7 @@ def recipe(run: Run, settings: Settings) -> None:
         arms={"loop": settings.loop},
         benign=settings.benign,
         checks=settings.checks,
+        general=written / "curated",
         workers=settings.workers,
     )
     loops = list(mended.facts["loop"].values())

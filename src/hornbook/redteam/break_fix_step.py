@@ -7,10 +7,11 @@ from random import Random
 from statistics import fmean
 from typing import Any
 
+from hornbook.data.corpus import Corpus
 from hornbook.data.corpus_writer import CorpusWriter
 from hornbook.lab.kept_jobs import run_jobs
-from hornbook.lab.step import StepContext, step
-from hornbook.redteam.break_fix import FAILURES, BreakFixSettings
+from hornbook.lab.step import Artifact, StepContext, step
+from hornbook.redteam.break_fix import FAILURES, BreakFixSettings, Harmless
 from hornbook.redteam.break_fix_report import mean_rate
 from hornbook.redteam.break_fix_world import small_world_loop
 from hornbook.redteam.small_world import DEPTHS, helpful_talk, topics
@@ -53,12 +54,16 @@ def break_and_fix(
     arms: Mapping[str, BreakFixSettings],
     benign: int = 400,
     checks: int = 80,
+    general: Artifact | Path | None = None,
     workers: int = 2,
 ) -> dict[str, Any]:
     """The loop for each model (by seed) in each arm; rounds lie in `artifact / "<arm>-<seed>" / "round-<n>"`.
 
     models: checkpoints; or words for models that are only asked (see `infer.open.open_model`), which get all
         of the loop but the training.
+    general: a corpus of conversations that the models were fine-tuned on before: as many as `benign` are
+        mixed
+        in with the harmless rows of every round, so that mending one gap does not undo what was taught.
 
     Facts, by arm and seed: scores (one for each round), why, groups (what went through in the first round);
     `rounds`: the first arm round by round, means over models.
@@ -72,6 +77,7 @@ def break_and_fix(
             "settings": replace(arm, seed=int(seed)),
             "benign": benign,
             "checks": checks,
+            "general": general.path if isinstance(general, Artifact) else general,
         }
         for seed, path in models.items()
         for name, arm in arms.items()
@@ -112,6 +118,7 @@ def _loop(
     settings: BreakFixSettings,
     benign: int,
     checks: int,
+    general: Path | None,
 ) -> dict[str, Any]:
     import json
 
@@ -127,6 +134,8 @@ def _loop(
         benign=benign,
         checks=checks,
     )
+    if general is not None:
+        loop.benign = [*loop.benign, *_general(general, benign, settings.seed)]
     outcome = loop.run()
     groups = json.loads((folder / "round-0" / FAILURES).read_text(encoding="utf-8"))
     return {
@@ -137,6 +146,13 @@ def _loop(
         "model": str(outcome.model.relative_to(folder)) if outcome.model not in (None, model) else "",
         "groups": groups[:12],
     }
+
+
+def _general(corpus: Path, count: int, seed: int) -> list[Harmless]:
+    """`count` conversations of a corpus, to be trained with as they are."""
+    rows = [row["messages"] for row in Corpus.open(corpus).iter_rows(["messages"])]
+    chosen = Random(f"general:{seed}").sample(rows, min(count, len(rows)))
+    return [Harmless(messages=tuple(talk[:-1]), answer=talk[-1]["content"]) for talk in chosen]
 
 
 def mean_rates(scores: Sequence[Mapping[str, Any]]) -> list[float]:
