@@ -62,6 +62,8 @@ Run a recipe: a name from `hornbook papers`, or a file of yours (./my_recipe.py)
 --price IN/OUT with --budget-usd MONEY, or --budget-tokens TOKENS: stop before endpoints cost more than that;
 the same command with a larger budget goes on, and no answer is paid for twice.
 Any setting of the recipe is a flag; `hornbook run RECIPE --help` lists them.
+Models are named by role (--student, --target, --attacker, --judge...): a checkpoint folder, smollm2, and
+where they are only asked also a .gguf or http://host/v1#name.
 --parametrization NAME (standard, mup, depth_mup, completep) holds for every stage of training: learning rates
 follow the model's width and depth.
 """
