@@ -106,6 +106,8 @@ def recipe(run: Run, settings: Settings) -> None:
     for seed in s.seeds:
         found = run.step(extract_skills, data=s.data, model=s.teacher, count=s.questions, seed=seed)
         skills.append(found)
+        if s.data is not None and s.teacher == SIMULATED:
+            continue  # the program knows its own questions alone; MATH takes a model that can read it
         arm: dict[str, Any] = {"repository": found, "teacher": s.teacher, "count": s.candidates, "seed": seed}
         corpus = run.step(write_math_squared, pipeline=s.pipeline, **arm)
         written.append(corpus)
@@ -350,6 +352,11 @@ def _questions(
             above=0.5 if s.data is None else 0.1,
         )
     )
+    if not written:
+        run.report.section(
+            "Questions of two skills", "None: for questions of your own name a model with --teacher."
+        )
+        return
     section = run.report.section("Questions of two skills", f"Written by {written[0]['teacher']}.")
     section.table(
         ["seed", *written[0]["funnel"]],
