@@ -168,6 +168,9 @@ def _parser() -> argparse.ArgumentParser:
         "--pairs", metavar="NAME", help="with --against: a queue of blind pairs in the studio (Annotate)"
     )
     sub.add_argument("--store", type=Path, help="where answers to benchmarks are kept (default: in --home)")
+    sub.add_argument(
+        "--report", type=Path, metavar="FOLDER", help="write report.html: scores, drawings, answers"
+    )
     sub.add_argument("--log", type=Path, metavar="FOLDER", help="write logs that `inspect view` opens")
     sub.add_argument("--seed", type=int, help="another seed draws other items")
     sub.add_argument("--json", action="store_true", help="print JSON")

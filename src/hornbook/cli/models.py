@@ -110,6 +110,12 @@ def evaluate(args: argparse.Namespace) -> int:
     for one in unfinished:
         say(f"hornbook: {one.task}: {one.unfinished}")
     differences = comparison.compare(*measured) if args.against else []
+    if args.report:
+        from hornbook.evals.report import write_report
+
+        named = {spec if i == 0 or spec != specs[0] else f"{spec} (2)": rs
+                 for i, (spec, rs) in enumerate(zip(specs, measured))}  # fmt: skip
+        say(f"wrote {write_report(named, args.report, differences)}")
     if args.json:
         told = [{"model": spec, "results": [asdict(o) for o in rs]} for spec, rs in zip(specs, measured)]
         both = {"models": told, "differences": [asdict(one) for one in differences]}
