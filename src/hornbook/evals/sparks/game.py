@@ -102,7 +102,7 @@ class Treasure(Probe):
         built = house(rng, rng.choice([4, 5, 6]))
         start, key, chest = rng.sample(list(built), 3)
         told: dict[str, Any] = {"house": built, "start": start, "key": key, "chest": chest}
-        told["moves"] = 3 * len(self._plan(told)) + 6
+        told["moves"] = 2 * len(self._plan(told)) + 4
         opening = (
             "This is a game in text. Each of your turns is one command alone: go north, go south, go east, "
             "go west, "
