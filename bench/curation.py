@@ -282,7 +282,11 @@ def main() -> None:
     print(
         f"ratio {result['ratio']} (datatrove's words: {choice}); equal decontamination verdicts: {same:.2%}"
     )
+    result["ratio_all_stages"] = round(
+        result["hornbook_all_stages_documents_per_second"] / result["datatrove"]["documents_per_second"], 1
+    )
     print(
+        f"every stage of ours against these four of datatrove: ratio {result['ratio_all_stages']}\n"
         f"signatures {result['signatures_per_second']:.0f}, decontamination "
         f"{result['decontamination_per_second']:.0f}, every stage of the pipeline "
         f"{result['hornbook_all_stages_documents_per_second']:.0f} documents/s/core"

@@ -103,9 +103,17 @@ def test_it_finds_the_capacity_and_stays_there(capacity):
 
 def test_faults_stop_growth_and_never_cut(limit):
     for _ in range(10):
-        calls(limit, 1, "fault")
-        calls(limit, limit.slots - 1)
+        calls(limit, 2, "fault")
+        calls(limit, limit.slots - 2)
     assert limit.slots == 8
+
+
+def test_a_few_faults_are_weather_and_growth_goes_on(limit):
+    for expected in (16, 32, 64, 128):
+        few = max(1, limit.slots // 10)
+        calls(limit, few, "fault")
+        calls(limit, limit.slots - few)
+        assert limit.slots == expected
 
 
 def test_a_round_that_did_not_use_the_limit_does_not_count(limit):

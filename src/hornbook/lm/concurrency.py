@@ -7,7 +7,8 @@ single refusal (up to a fiftieth of a round) is an accident and its slot comes
 back with the round's end; more, or one in the next round too, are a full server:
 the limit holds for an episode, and doubling is over. Clean rounds double it until then and let it grow
 by a twentieth later. Server errors and timeouts stop growth without a cut: they
-say that something is broken, not that we are too many.
+say that something is broken, not that we are too many. One in a round, or up to a
+tenth of it, is any service's weather and stops nothing.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ CUT = 0.8
 GROWTH = 0.05
 USED_SHARE = 0.8
 ACCIDENTS = 0.02
+WEATHER = 0.1
 
 
 class AdaptiveLimit:
@@ -64,7 +66,7 @@ class AdaptiveLimit:
         return int(self.value)
 
     def _new_round(self) -> None:
-        self._done, self._peak, self._clean = 0, self.in_use, True
+        self._done, self._peak, self._faults = 0, self.in_use, 0
         self._refused, self._lost, self._begun = 0, 0.0, self.value
 
     async def acquire(self) -> None:
@@ -105,7 +107,7 @@ class AdaptiveLimit:
                 self._lost += self.value - less
                 self.value = less
             elif signal == "fault":
-                self._clean = False
+                self._faults += 1
                 self._done += 1
             elif signal == "ok":
                 self._done += 1
@@ -121,7 +123,8 @@ class AdaptiveLimit:
             self.history.append((now, self.value, "rate limited"))
         else:
             self.value += self._lost
-        calm = self._clean and not self._refused and now >= self._episode_until
+        weather = self._faults <= max(1, WEATHER * self._begun)
+        calm = weather and not self._refused and now >= self._episode_until
         if calm and self._peak >= USED_SHARE * self.slots and self.value < self.most:
             grown = self.value * 2 if self.doubling else self.value + max(1.0, GROWTH * self.value)
             self.value = min(float(self.most), grown)
