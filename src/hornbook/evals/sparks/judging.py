@@ -13,6 +13,7 @@ from typing import Any
 from hornbook.errors import HornbookError
 from hornbook.evals.judges import Case, Judged, Verdict, pair
 from hornbook.evals.sparks.probe import Mark, Probe, Trial, Turns
+from hornbook.lab.files import sha256_of
 from hornbook.lm.parse import verdict as read_verdict
 
 _CAPITALS = {
@@ -153,7 +154,8 @@ def _as_trial(number: int, row: Mapping[str, Any]) -> Trial | None:
         text for name, text in content.items() if name not in ("first", "second") and isinstance(text, str)
     )
     made = trial_of(request, str(content["first"]), str(content["second"]), truth=counts[0][0])
-    return Trial(id=f"line-{number}", openings=made.openings, told=made.told, group=str(row.get("queue", "")))
+    name = sha256_of([number, made.openings, made.told])[:16]
+    return Trial(id=name, openings=made.openings, told=made.told, group=str(row.get("queue", "")))
 
 
 def _rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

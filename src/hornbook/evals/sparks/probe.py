@@ -6,7 +6,7 @@ its variants from a seed, and answers to one variant are wrong for the others.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -101,9 +101,9 @@ def trials(probe: Probe, count: int, seed: int) -> list[Trial]:
         for attempt in range(_TRIES):
             drawn = probe.draw(Random(f"{probe.name} {seed} {number} {attempt}"))
             if drawn.openings not in found:
-                found[drawn.openings] = Trial(
-                    id=f"{seed}-{number}", openings=drawn.openings, told=drawn.told, group=drawn.group
-                )
+                # The content is part of the id: what is kept of another variant is never taken for this one.
+                content = sha256_of([drawn.openings, drawn.told])[:8]
+                found[drawn.openings] = replace(drawn, id=f"{seed}-{number}-{content}")
                 break
         else:
             raise HornbookError(
