@@ -138,7 +138,7 @@ def raise_painter(
     }
 
 
-@step(version="1", makes="table")
+@step(version="2", makes="table")
 def examine_painter(
     ctx: StepContext,
     *,
@@ -209,7 +209,7 @@ def examine_painter(
     return facts
 
 
-@step(version="1", makes="table")
+@step(version="2", makes="table")
 def examine_artist(
     ctx: StepContext,
     *,
