@@ -40,10 +40,10 @@ def test_a_program_that_sees_is_right_where_it_does_not_err() -> None:
 
 
 def test_known_pictures_are_half_whole_and_their_truth_is_seen() -> None:
-    truth, scenes = known_pictures((1, 3, 6), 150, seed=0)
+    truth, scenes = known_pictures((1, 3, 6), 80, seed=0)
     for k in (1, 3, 6):
         whole = [mark.full for mark in truth if mark.plan.k == k]
-        assert 0.35 < sum(whole) / len(whole) < 0.65
+        assert 0.3 < sum(whole) / len(whole) < 0.7
     seen = grade(
         seeing_program(sensitivity=1, specificity=1),
         [by_rule(mark.plan, WORLD) for mark in truth[::9]],
@@ -57,10 +57,10 @@ def test_known_pictures_are_half_whole_and_their_truth_is_seen() -> None:
 
 def test_the_error_of_a_judge_is_measured_where_it_errs() -> None:
     judge = seeing_program(sensitivity=0.8, specificity=0.7, categories=("number",))
-    errors, _ = calibrate(judge, ks=(3,), count=120, seed=1)
+    errors, _ = calibrate(judge, ks=(3,), count=60, seed=1)
     number, colour = errors.categories["number"], errors.categories["colour"]
-    assert 0.6 < number.sensitivity.value < 0.95
-    assert 0.4 < number.specificity.value < 0.95
+    assert 0.55 < number.sensitivity.value < 0.99
+    assert 0.3 < number.specificity.value < 0.99
     assert (colour.sensitivity.value, colour.specificity.value) == (1.0, 1.0)
 
 

@@ -123,7 +123,8 @@ def spoilt(plan: Plan, share: float, random: Random) -> Plan:
 
     names = [thing.name for thing in plan.things]
     for i, thing in enumerate(plan.things):
-        names[i] = other("object", thing.name, names)
+        if not thing.added:  # of which nothing is asked
+            names[i] = other("object", thing.name, names)
     things = tuple(
         replace(thing, name=name, values={c: other(c, v) for c, v in thing.values.items()})
         for thing, name in zip(plan.things, names, strict=True)

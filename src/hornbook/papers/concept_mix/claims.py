@@ -42,6 +42,8 @@ def claims(
         painters: {"few" | "many" | "small": the levels of each seed}.
         judges: for each seed the full marks of the painter "few" by k: `full` (true), `seen`, `corrected`.
         few: the k that the painter "few" has learned from.
+
+    A claim about k that were not examined stays without a measurement.
     """
     ks = [level["k"] for level in painters["few"][0]]
     inside, beyond = [k for k in ks if k in few], [k for k in ks if k > max(few)]
@@ -64,6 +66,7 @@ def claims(
             [
                 (full(many, beyond) - full(many, inside)) - (full(own, beyond) - full(own, inside))
                 for own, many in zip(painters["few"], painters["many"], strict=True)
+                if inside and beyond
             ],
             paper_value="LAION captions hold 3 categories mostly, rarely more than 4 (no experiment)",
             unit=f"fall from k up to {max(few)} to beyond it, minus that of the painter taught all k",
@@ -76,7 +79,7 @@ def claims(
             [
                 fmean(level["expected_singly"] for level in own if level["k"] in beyond) - full(own, beyond)
                 for own in painters["many"]
-                if all(level["expected_singly"] is not None for level in own)
+                if beyond and all(level["expected_singly"] is not None for level in own)
             ],
             unit=f"full marks predicted from k = 1 minus full marks, k above {max(few)}, taught all k",
             why="Predicted: the product over a plan's properties of its categories' rates at k = 1.",
@@ -96,6 +99,7 @@ def claims(
             [
                 _ratio(small, best, ks[:2]) - _ratio(small, best, ks[2:5])
                 for small, best in zip(painters["small"], painters["many"], strict=True)
+                if len(ks) > 2
             ],
             paper_value="SD 2.1 over DALL-E 3: .63 at k = 1, .18 at k = 5",
             unit=f"ratio at k = {_listed(ks[:2])} minus ratio at k = {_listed(ks[2:5])}",
