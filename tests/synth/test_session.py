@@ -11,8 +11,11 @@ from story_server import Teacher, serving
 from hornbook.data.corpus import Corpus
 from hornbook.errors import HornbookError
 from hornbook.lab.run import Run
-from hornbook.lm.base import Usage
-from hornbook.lm.ledger import ANY, Ledger, Price, current_ledger, read_price, spending
+from hornbook.lm.base import Usage, ask
+from hornbook.lm.ledger import ANY, BudgetExceeded, Ledger, Price, current_ledger, read_price, spending
+from hornbook.lm.simulated import SimulatedModel
+from hornbook.lm.store import CallStore
+from hornbook.synth.remembered import RememberedModel
 from hornbook.synth.session import Session, read_options
 from hornbook.synth.writers import WRITERS, writer
 
@@ -200,3 +203,20 @@ def test_a_ledger_projects_by_the_mean_and_counts_what_the_store_gave() -> None:
     with pytest.raises(HornbookError, match="Nothing to project"):
         Ledger().project(1, model="m")
     assert json.loads(json.dumps(ledger.as_json()))["m"]["cached_calls"] == 1
+
+
+def test_a_local_teacher_keeps_a_budget_of_tokens_and_its_kept_answers_count(tmp_path: Path) -> None:
+    model = SimulatedModel("local", lambda request: "ten words " * 20)
+    requests = [ask(f"Say {n}.", salt=str(n)) for n in range(40)]
+    with CallStore(tmp_path / "calls.sqlite") as store:
+        little = Ledger(budget_tokens=500)
+        with pytest.raises(BudgetExceeded, match="larger budget"):
+            RememberedModel(model, store, ledger=little).complete(requests)
+        (account,) = little.accounts.values()
+        assert account.paid_calls == 16, "one batch, after which 500 tokens are used up"
+        enough = Ledger()
+        answers = RememberedModel(model, store, ledger=enough).complete(requests)
+        (account,) = enough.accounts.values()
+    assert (account.paid_calls, account.cached_calls) == (24, 16)
+    assert [answer.cached for answer in answers] == [True] * 16 + [False] * 24
+    assert account.tokens == 40 * (answers[0].usage.total_tokens)
