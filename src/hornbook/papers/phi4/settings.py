@@ -53,13 +53,13 @@ class Settings:
     """Of the rows of fine-tuning: what the student does not know, and what it does."""
     draws: int = 8
     """Answers to each question about people, to estimate how often the student is right."""
-    questions: int = 30
+    questions: int = 80
     """Sums searched for pivotal tokens, of those that go well by chance."""
     search: SearchSettings = field(default_factory=SearchSettings)
     judge: str = ""
     """Who scores answers for the second round: a model (see docs), or empty for the rule with the known
     truth."""
-    judged: int = 60
+    judged: int = 100
     """Sums whose answers are judged."""
     preference: Preference = field(default_factory=lambda: Preference(beta=0.1, supervised=0.1))
     pair_epochs: float = 2.0
