@@ -313,15 +313,16 @@ def _claims(run: Run, facts: Mapping[str, Any]) -> None:
         over_seeds(
             "familiarity-falls",
             "Fine-tuning on generic labels removes nearly all familiarity with the book.",
-            [1 - after / max(b, 1e-9) for after, b in zip(plain, before, strict=True)],
+            [1 - after / b for after, b in zip(plain, before, strict=True) if b],  # else nothing was read
             above=0.75,
             paper_value=round(1 - 0.007 / 0.290, 3),
             unit="share of leaking completions gone",
         )
     )
     early = [
-        (b - next((leak for step, leak, _, _ in curve if step >= 20), b)) / max(b - end, 1e-9)
+        (b - next((leak for step, leak, _, _ in curve if step >= 20), b)) / (b - end)
         for b, end, curve in zip(before, plain, facts["watched"]["generic"].values(), strict=True)
+        if b > end
     ]
     run.claim(
         over_seeds(
