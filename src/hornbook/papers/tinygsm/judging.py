@@ -200,6 +200,7 @@ def write_report(run: Run, study: Study) -> None:
             [size, *[shown_over_seeds(study.chosen(size, choice)) for choice in choices]]
             for size in study.sizes
         ],
+        title="Choosing among answers",
         note=f"After the mean, half the width of the 95 % interval over {len(study.seeds)} seeds. The "
         f"teacher itself is right on {study.teachers['benchmark']:.1%} of benchmark questions.",
     )
@@ -265,6 +266,7 @@ def _data(run: Run, study: Study) -> None:
             ]
             for name in (*study.shares, "all", "unfiltered", "pretrained", "exact", "noisier", "agreed")
         ],
+        title="Generators by their data",
         note="Changes: steps of the plan between the opening and the question.",
     )
     run.report.table(

@@ -201,6 +201,7 @@ def _data(report: Report, study: Study) -> None:
             ]
             for arm in study.settings.arms()
         ],
+        title="Random words against favourites",
         note="Favourites: the teacher takes the n-th of its words, names and places 1 / n^2 as often as the "
         "first. Beginnings and test stories come from random words that no training story combines.",
     )
@@ -238,6 +239,7 @@ def _memory(report: Report, study: Study) -> None:
             *(f"new {k}-grams" for k in "246"),
         ],
         rows,
+        title="Nearness to training stories",
         note="Rouge-2 precision against the nearest training story (copied: above 0.7) and the true ending; "
         "Rouge-2 F against the nearest ending of another story; shares of k-grams that are new.",
     )
@@ -320,6 +322,7 @@ def _judge(report: Report, judged: Any) -> None:
             ]
             for name, told in judged["marks"].items()
         ],
+        title="Grades of the judge",
         note="Intervals: bootstrap over beginnings.",
     )
     report.table(
@@ -332,6 +335,7 @@ def _judge(report: Report, judged: Any) -> None:
             ],
             ["correlation of its grades with length", _or_none(judged["with_length"])],
         ],
+        title="What the judge is worth",
         note="A judge that does not read has 0.5 in the middle rows.",
     )
 
@@ -351,6 +355,7 @@ def _real(report: Report, real: Any) -> None:
                 f"{own['copied']:.3f}",
             ]
         ],
+        title="A student on these stories",
     )
     report.samples(
         "Nearest to a training story",
