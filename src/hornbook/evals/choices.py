@@ -21,6 +21,7 @@ from hornbook.lab.statistics import paired_bootstrap, wilson_interval
 from hornbook.lab.step import Artifact, StepContext, step
 from hornbook.synth.stories import write_story
 from hornbook.synth.word_problems import spoil, write_problem
+from hornbook.synth.world import PLOT_NAMES
 
 from .story_corruption import KINDS, corrupt
 
@@ -49,14 +50,16 @@ def problem_choices(count: int, seed: int) -> list[Choice]:
     return choices
 
 
-def story_choices(count: int, seed: int, *, by_fault: bool = False) -> list[Choice]:
+def story_choices(
+    count: int, seed: int, *, by_fault: bool = False, plots: Sequence[str] = PLOT_NAMES
+) -> list[Choice]:
     """Held-out stories and the same with one fault; the prompt is what both begin with.
 
-    by_fault: the kind of a choice is that of its fault, not "stories".
+    by_fault: the kind of a choice is that of its fault, not "stories". plots: what the stories tell.
     """
     rng, choices, index = Random(seed), list[Choice](), 0
     while len(choices) < count:
-        story = write_story(seed, index, held_out=True)
+        story = write_story(seed, index, held_out=True, plots=plots)
         fault = KINDS[index % len(KINDS)]
         faulty = corrupt(story, fault, rng)
         index += 1

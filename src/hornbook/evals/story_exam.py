@@ -30,6 +30,7 @@ from hornbook.lab.workers import side_by_side
 from hornbook.lm.base import Sampling
 from hornbook.synth.stories import continuation_prompt
 from hornbook.synth.story_instructions import LABELS, record_of
+from hornbook.synth.world import PLOT_NAMES
 
 MAX_ROWS = 256
 """Rows of the engine: steps of a small student cost little more for many rows than for few."""
@@ -182,18 +183,30 @@ def _graded(
 
 @step(version="1", makes="table", estimate=_estimate(3))
 def compare_continuations(
-    ctx: StepContext, *, students: Mapping[str, Path], count: int, seed: int = 1, workers: int = 1
+    ctx: StepContext,
+    *,
+    students: Mapping[str, Path],
+    count: int,
+    plots: Sequence[str] = PLOT_NAMES,
+    seed: int = 1,
+    workers: int = 1,
 ) -> dict[str, Any]:
     """Held-out stories against the same with one fault: which does a student find likelier after their
     common beginning? Chance is one half; needs no story to be written, so it tells even young models apart.
+    `plots`: what the stories tell.
 
     Facts, by student: {kind of fault: [0 or 1 an item]} for the kinds of `story_corruption.KINDS`.
     """
-    jobs = {name: partial(_compare, student, count=count, seed=seed) for name, student in students.items()}
+    jobs = {
+        name: partial(_compare, student, count=count, plots=tuple(plots), seed=seed)
+        for name, student in students.items()
+    }
     return dict(side_by_side(jobs, workers=workers, progress=ctx.progress(len(jobs), "students")))
 
 
-def _compare(student: Path, *, count: int, seed: int, progress: Any) -> dict[str, list[int]]:
+def _compare(
+    student: Path, *, count: int, plots: Sequence[str], seed: int, progress: Any
+) -> dict[str, list[int]]:
     import torch
 
     from hornbook.infer.engine import Engine
@@ -202,7 +215,7 @@ def _compare(student: Path, *, count: int, seed: int, progress: Any) -> dict[str
     torch.set_num_threads(1)
     tokenizer = Tokenizer.load(student)
     engine = Engine(load_checkpoint(student), tokenizer, max_rows=MAX_ROWS)
-    choices = story_choices(count, seed, by_fault=True)
+    choices = story_choices(count, seed, by_fault=True, plots=plots)
     found: dict[str, list[int]] = {}
     for choice, right in zip(choices, choose(engine, tokenizer, choices), strict=True):
         found.setdefault(choice.kind, []).append(int(right))

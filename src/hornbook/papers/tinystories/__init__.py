@@ -49,11 +49,11 @@ def recipe(run: Run, settings: Settings) -> None:
     """Stories, with and without instructions; students by width and depth; the examination; the claims."""
     s = settings
     # 1. What the teacher writes: from random words and features; and what it writes when left alone.
-    stories = run.step(write_stories, rows=s.stories)
-    favourites = run.step(write_stories, rows=s.stories, collapsed=True)
-    few = run.step(write_stories, rows=s.few)
+    stories = run.step(write_stories, rows=s.stories, plots=s.plots)
+    favourites = run.step(write_stories, rows=s.stories, plots=s.plots, collapsed=True)
+    few = run.step(write_stories, rows=s.few, plots=s.plots)
     records = run.step(write_story_instructions, stories=stories, apart=APART)
-    test = run.step(write_stories, rows=s.test, seed=HELD_OUT, held_out=True)
+    test = run.step(write_stories, rows=s.test, plots=s.plots, seed=HELD_OUT, held_out=True)
 
     # 2. Tokens.
     tokenizer = run.step(train_tokenizer, corpora=[stories, records], vocab_size=s.vocab_size)
@@ -123,7 +123,11 @@ def recipe(run: Run, settings: Settings) -> None:
         bits_of_arms={arm: arms.facts["bits_per_byte"][arm]["stories"] for arm in s.arms()},
         graded=graded.facts,
         choices=run.step(
-            compare_continuations, students=cells | growing, count=s.choices, workers=s.workers
+            compare_continuations,
+            students=cells | growing,
+            count=s.choices,
+            plots=s.plots,
+            workers=s.workers,
         ).facts,
         followed=run.step(
             follow_instructions,

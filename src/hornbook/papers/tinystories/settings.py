@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from hornbook.errors import HornbookError
+from hornbook.synth.world import PLOT_NAMES
 from hornbook.train.pretrain import PhasePlan
 from hornbook.train.schedule import Schedule
 from hornbook.train.settings import OptimizerSettings, TrainSettings
@@ -21,6 +22,8 @@ class Settings:
     source_bytes: int = 20_000_000
     """Read at most this much of `source`."""
 
+    plots: tuple[str, ...] = ("lost", "share", "sorry", "warning")
+    """What the stories tell, of the twelve plots of the teacher."""
     stories: int = 6_000
     """Training stories, told once plainly and once behind instructions."""
     few: int = 40
@@ -144,6 +147,7 @@ SCALES = {
     "quick": QUICK,
     "gpu": replace(
         QUICK,
+        plots=PLOT_NAMES,
         stories=400_000,
         few=400,
         test=2_000,
