@@ -59,7 +59,7 @@ def test_stretches_add_up_and_wrong_settings_are_named() -> None:
     settings = tinystories.Settings(tokens=1_000_000, ends=(0.1, 0.5))
     assert [phase.tokens for phase in settings.growth()] == [100_000, 400_000, 500_000]
     with pytest.raises(HornbookError, match="head_size"):
-        tinystories.Settings(widths=(24,))
+        tinystories.Settings(widths=(48,))
     with pytest.raises(HornbookError, match="growing shares"):
         tinystories.Settings(ends=(0.5, 0.2))
     with pytest.raises(HornbookError, match="test is"):

@@ -3,6 +3,7 @@
 What each figure is:
 - `grammar`: share of sentences without a fault of form (capital, end mark, quotes, a/an, doubled words, verb
   form) and made of word patterns of the teacher's language.
+- `sound`: share of sentences without a fault of grammar in which nobody and nothing is confused, either.
 - `consistent`: no name comes from nowhere, pronouns fit the people, the object stays the same thing, and who
   does what is possible in the planned world.
 - `words_present`, `features_present`: what the prompt asked for.
@@ -45,6 +46,7 @@ class StoryGrade:
 
     sentences: int
     grammar: float
+    sound: float
     consistent: bool
     words_present: float
     finished: bool
@@ -68,7 +70,7 @@ def grade_story(
     parts = sentences(text.strip())
     if given:
         parts = parts[len(sentences(given.strip())) - (given.rstrip()[-1:] not in tuple('.!?"')) :]
-    bad_sentences = 0
+    bad_sentences = sound = 0
     for sentence in parts:
         folded = fold(tokens(sentence))
         form = form_faults(sentence)
@@ -79,14 +81,16 @@ def grade_story(
         bad_sentences += bool(form) or strange
         world = world_faults(sentence, cast)
         faults.extend(("world: " + fault, sentence) for fault in world)
-        if not (strange or form or world) and not role.issuperset(
-            patterns(folded, cast, roles=True, order=ROLE_ORDER)
-        ):
-            faults.append(("world: who did what", sentence))
+        if not (strange or form or world):
+            if role.issuperset(patterns(folded, cast, roles=True, order=ROLE_ORDER)):
+                sound += 1
+            else:
+                faults.append(("world: who did what", sentence))
     grams = ngrams(text, 4)
     return StoryGrade(
         sentences=len(parts),
         grammar=1 - bad_sentences / len(parts) if parts else 0.0,
+        sound=sound / len(parts) if parts else 0.0,
         consistent=bool(parts) and not any(kind.startswith("world") for kind, _ in faults),
         words_present=share_of_words(text, plan.words) if plan else 1.0,
         finished=text.rstrip()[-1:] in tuple('.!?"'),

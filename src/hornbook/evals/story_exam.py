@@ -101,8 +101,9 @@ def grade_completions(
         training: the stories of the control `NGRAM`; None: without it. `TEACHER` (the true endings) is always
             there; it has one ending a story and so no creativity.
 
-    Facts, by student: `grammar` (share of sentences without fault, from the cut one on), `consistent`
-    (continuations in which nobody and nothing is confused), `finished`, `creative` (of the continuations of
+    Facts, by student: `grammar` (share of sentences without a fault of form, from the cut one on), `sound`
+    (share in which nobody and nothing is confused, either), `consistent` (continuations without any
+    confusion), `finished`, `creative` (of the continuations of
     one beginning, different courses of events among those whose every sentence is grammatical, over their
     number), each one number a beginning; `shown`: some, with their faults. `NAME.jsonl` holds all.
     """
@@ -158,7 +159,9 @@ def _graded(
     folder: Path,
 ) -> dict[str, Any]:
     """The grades of one student's continuations; see `grade_completions`."""
-    scores: dict[str, list[float]] = {name: [] for name in ("grammar", "consistent", "finished", "creative")}
+    scores: dict[str, list[float]] = {
+        name: [] for name in ("grammar", "sound", "consistent", "finished", "creative")
+    }
     lines = []
     for beginning, plan, endings in zip(beginnings, plans, texts, strict=True):
         grades = [grade_story(beginning + ending, plan, given=beginning) for ending in endings]
@@ -170,6 +173,7 @@ def _graded(
             record = {"beginning": beginning, "ending": ending, **asdict(one)}
             lines.append({k: v for k, v in record.items() if k not in ("words_present", "sentences")})
         scores["grammar"].append(fmean(one.grammar for one in grades))
+        scores["sound"].append(fmean(one.sound for one in grades))
         scores["consistent"].append(fmean(one.consistent for one in grades))
         scores["finished"].append(fmean(one.finished for one in grades))
         scores["creative"].append(len(courses) / len(endings))

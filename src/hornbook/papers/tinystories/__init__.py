@@ -72,7 +72,7 @@ def recipe(run: Run, settings: Settings) -> None:
             model=student(
                 hidden_size=width,
                 layers=depth,
-                heads=width // s.head_size,
+                heads=s.heads(width),
                 vocab_size=s.vocab_size,
                 max_position=2 * s.time,
             ),
@@ -143,10 +143,10 @@ def recipe(run: Run, settings: Settings) -> None:
                 students=together,
                 stories=corpus,
                 training=stories,
-                count=min(s.copies, s.few),
+                count=min(s.copies, most),
                 workers=s.workers,
             ).facts
-            for name, corpus in (("held-out stories", test), ("training stories", few))
+            for name, corpus, most in (("held-out stories", test, s.test), ("training stories", few, s.few))
         },
         grader=run.step(measure_grader, per_kind=s.damaged, sound=5 * s.damaged).facts,
         judged=run.step(
@@ -176,7 +176,7 @@ def _real_stories(run: Run, s: Settings) -> dict[str, Any]:
         model=student(
             hidden_size=s.largest[0],
             layers=s.largest[1],
-            heads=s.largest[0] // s.head_size,
+            heads=s.heads(s.largest[0]),
             vocab_size=s.vocab_size,
             max_position=4 * s.time,
         ),

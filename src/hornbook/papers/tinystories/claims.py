@@ -12,6 +12,8 @@ HELD_OUT, TRAINING = "held-out stories", "training stories"
 CLOSE = 0.1
 """Rouge-2 precision by which a student may lie nearer to a training story than held-out stories do."""
 FLUENT = 0.9
+EMERGED = 0.05
+"""Below this grade of the largest student, what it comes after and how fast it falls is not judged."""
 
 
 def _minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
@@ -20,6 +22,11 @@ def _minus(a: Sequence[float], b: Sequence[float]) -> list[float]:
 
 def _shown(values: Sequence[float]) -> str:
     return f"{fmean(values):.3f}"
+
+
+def _emerged(study: Study, *aspects: str) -> bool:
+    largest = name_of(study.settings.largest)
+    return all(fmean(study.grade(largest, aspect)) >= EMERGED for aspect in aspects)
 
 
 def judge_claims(run: Run, study: Study) -> None:
@@ -66,18 +73,18 @@ def _size(run: Run, study: Study) -> None:
             small / large if large else 0.0
             for small, large in zip(study.grade(smallest, aspect), study.grade(largest, aspect), strict=True)
         ]
-        for aspect in ("grammar", "consistent")
+        for aspect in ("grammar", "sound")
     }
     run.claim(
         over_seeds(
             "consistency-needs-size",
             "The smallest student keeps more of the largest one's grammar than of its consistency.",
-            _minus(keeps["grammar"], keeps["consistent"]),
+            _minus(keeps["grammar"], keeps["sound"]) if _emerged(study, "sound") else [],
             above=0.0,
             paper_value="1M to 28M: grammar 6 to 9, consistency 2 to 9",
             unit="difference of shares kept",
             why=f"Of {largest}, {smallest} keeps {fmean(keeps['grammar']):.0%} of the grammar and "
-            f"{fmean(keeps['consistent']):.0%} of the consistency.",
+            f"{fmean(keeps['sound']):.0%} of the consistency.",
         )
     )
     gains = {
@@ -100,9 +107,9 @@ def _size(run: Run, study: Study) -> None:
         over_seeds(
             "more-than-n-grams",
             "The largest student is more consistent than 5-grams of the same stories.",
-            [value - study.control(NGRAM, "consistent") for value in study.grade(largest, "consistent")],
+            [value - study.control(NGRAM, "sound") for value in study.grade(largest, "sound")],
             above=0.0,
-            unit="difference of shares of consistent endings",
+            unit="difference of shares of consistent sentences",
             why=f"{_shown(study.grade(largest, 'consistent'))} against "
             f"{study.control(NGRAM, 'consistent'):.3f}; were they equal, the world would be too easy.",
         )
@@ -110,17 +117,18 @@ def _size(run: Run, study: Study) -> None:
 
 
 def _order(run: Run, study: Study) -> None:
-    when = {aspect: study.reached(aspect) for aspect in ("grammar", "consistent", "creative")}
-    about = ", ".join(f"{aspect} {fmean(values):.2f}" for aspect, values in when.items())
+    when = {aspect: study.reached(aspect) for aspect in ("grammar", "sound", "creative")}
+    names = {"sound": "consistency", "creative": "creativity"}
+    about = ", ".join(f"{names.get(a, a)} {fmean(values):.2f}" for a, values in when.items())
     for name, sentence, later, sooner in (
-        ("grammar-first", "As a student grows, grammar comes before consistency.", "consistent", "grammar"),
-        ("creativity-last", "Creativity comes after consistency.", "creative", "consistent"),
+        ("grammar-first", "As a student grows, grammar comes before consistency.", "sound", "grammar"),
+        ("creativity-last", "Creativity comes after consistency.", "creative", "sound"),
     ):
         run.claim(
             over_seeds(
                 name,
                 sentence,
-                _minus(when[later], when[sooner]),
+                _minus(when[later], when[sooner]) if _emerged(study, later, sooner) else [],
                 above=0.0,
                 paper_value="a figure",
                 unit="doublings of the training",
@@ -162,7 +170,7 @@ def _instructions(run: Run, study: Study) -> None:
 
 
 def _data(run: Run, study: Study) -> None:
-    injected, left = (study.grade(arm, "consistent") for arm in study.settings.arms())
+    injected, left = (study.grade(arm, "sound") for arm in study.settings.arms())
     run.claim(
         over_seeds(
             "random-words-teach",
@@ -170,7 +178,7 @@ def _data(run: Run, study: Study) -> None:
             _minus(injected, left),
             above=0.0,
             paper_value="the reason for the word lists (no figure)",
-            unit="difference of shares of consistent endings on unseen words",
+            unit="difference of shares of consistent sentences, on unseen words",
             why=f"{_shown(injected)} against {_shown(left)}, on as many tokens.",
         )
     )
