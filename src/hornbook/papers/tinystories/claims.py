@@ -110,8 +110,8 @@ def _size(run: Run, study: Study) -> None:
             [value - study.control(NGRAM, "sound") for value in study.grade(largest, "sound")],
             above=0.0,
             unit="difference of shares of consistent sentences",
-            why=f"{_shown(study.grade(largest, 'consistent'))} against "
-            f"{study.control(NGRAM, 'consistent'):.3f}; were they equal, the world would be too easy.",
+            why=f"{_shown(study.grade(largest, 'sound'))} against "
+            f"{study.control(NGRAM, 'sound'):.3f}; were they equal, the world would be too easy.",
         )
     )
 

@@ -89,9 +89,10 @@ def _size(report: Report, study: Study) -> None:
         ],
         rows,
         title="All cells",
-        note=f"\u00b1 half the width of the 95 % interval over {len(s.seeds)} seeds. Grammar, consistency: shares "
-        "of sentences without a fault of form, and in which nobody and nothing is confused, too. Creativity: of "
-        f"{s.samples} continuations of one beginning, different courses without a fault of grammar.",
+        note=f"\u00b1 half the width of the 95 % interval over {len(s.seeds)} seeds. Grammar: share of "
+        "sentences without a fault of form; consistency: in which nobody and nothing is confused, too. "
+        f"Creativity: of {s.samples} continuations of one beginning, different courses without a fault of "
+        "grammar.",
     )
 
 

@@ -30,15 +30,15 @@ class Settings:
     """Stories of the student that is made to memorise."""
     test: int = 120
     """Held-out stories: their word triples occur in no training story."""
-    vocab_size: int = 1024
+    vocab_size: int = 1280
     widths: tuple[int, ...] = (16, 32, 64)
     depths: tuple[int, ...] = (1, 2, 4)
     head_size: int = 32
-    tokens: int = 1_600_000
+    tokens: int = 2_000_000
     """Training tokens of every student."""
     ends: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5)
     """Shares of the training after which the largest student is kept, beside its end."""
-    rows: int = 12
+    rows: int = 24
     """Rows of a batch: in small ones the weak signal to copy a name is lost."""
     time: int = 384
     train: TrainSettings = field(
@@ -143,6 +143,7 @@ SCALES = {
         depths=(1, 2),
         tokens=8_192,
         ends=(0.5,),
+        rows=2,
         beginnings=2,
         samples=2,
         choices=6,
