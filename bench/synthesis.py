@@ -157,13 +157,10 @@ def main() -> None:
     result: dict[str, Any] = {"bench": "synthesis", "rows": args.rows, "latency": args.latency}
     result |= {"capacity": args.capacity, "faults": FAULTS, "python": platform.python_version(), "tools": {}}
     for name, python in pythons.items():
-        version = (
-            ""
-            if name == "hornbook"
-            else subprocess.run(
-                [python, "-c", _VERSION, PACKAGES[name]], capture_output=True, text=True
-            ).stdout.strip()
-        )
+        version = ""
+        if name in PACKAGES:
+            asked = [python, "-c", _VERSION, PACKAGES[name]]
+            version = subprocess.run(asked, capture_output=True, text=True).stdout.strip()
         entry: dict[str, Any] = {"version": version}
         for kind, made in runs[name].items():
             entry[kind] = {
