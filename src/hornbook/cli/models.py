@@ -63,6 +63,10 @@ def evaluate(args: argparse.Namespace) -> int:
 
     if args.pairs and not args.against:
         raise HornbookError("--pairs puts two models side by side; name the second with --against.")
+    if args.log:
+        from hornbook.evals.inspect_log import need_inspect
+
+        need_inspect()
     if args.list:
         print(suite.describe(args.data))
         return 0

@@ -12,16 +12,27 @@ from .result import Result
 from .sample_store import SampleStore
 
 
+def need_inspect() -> None:
+    """Said before anything is measured.
+
+    Raises:
+        HornbookError: inspect is not installed.
+    """
+    try:
+        import inspect_ai.log  # noqa: F401
+    except ImportError:
+        raise HornbookError("inspect is not installed: pip install 'hornbook[inspect]'") from None
+
+
 def write_logs(results: Sequence[Result], model: str, folder: Path, store: SampleStore) -> list[Path]:
     """One `.eval` file a result; every item of a benchmark (from `store`), the samples of other tasks.
 
     Raises:
         HornbookError: inspect is not installed, or the folder cannot be written.
     """
-    try:
-        from inspect_ai.log import write_eval_log
-    except ImportError:
-        raise HornbookError("inspect is not installed: pip install 'hornbook[inspect]'") from None
+    need_inspect()
+    from inspect_ai.log import write_eval_log
+
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     written = []
     for result in results:
