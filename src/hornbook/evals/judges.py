@@ -326,7 +326,8 @@ class Corrected:
 
 
 def correct(apparent: Rate, judge: Calibration, *, confidence: float = 0.95) -> Corrected:
-    """The true share behind an apparent one (Rogan and Gladen 1978).
+    """The true share behind an apparent one (Rogan and Gladen 1978). Where some of the very items have a
+    known answer, `prediction_powered` assumes less.
 
     value = (apparent + specificity - 1) / (sensitivity + specificity - 1), cut to [0, 1]. The interval is
     that of Lang and Reiczigel (2014), which carries the noise of the score *and* of both error rates.
