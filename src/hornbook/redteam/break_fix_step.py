@@ -135,7 +135,7 @@ def _loop(
         checks=checks,
     )
     if general is not None:
-        loop.benign = [*loop.benign, *_general(general, benign, settings.seed)]
+        loop.benign = [*loop.benign, *_general(general)]
     outcome = loop.run()
     groups = json.loads((folder / "round-0" / FAILURES).read_text(encoding="utf-8"))
     return {
@@ -148,11 +148,10 @@ def _loop(
     }
 
 
-def _general(corpus: Path, count: int, seed: int) -> list[Harmless]:
-    """`count` conversations of a corpus, to be trained with as they are."""
-    rows = [row["messages"] for row in Corpus.open(corpus).iter_rows(["messages"])]
-    chosen = Random(f"general:{seed}").sample(rows, min(count, len(rows)))
-    return [Harmless(messages=tuple(talk[:-1]), answer=talk[-1]["content"]) for talk in chosen]
+def _general(corpus: Path) -> list[Harmless]:
+    """The conversations of a corpus, to be trained with as they are."""
+    rows = (row["messages"] for row in Corpus.open(corpus).iter_rows(["messages"]))
+    return [Harmless(messages=tuple(talk[:-1]), answer=talk[-1]["content"]) for talk in rows]
 
 
 def mean_rates(scores: Sequence[Mapping[str, Any]]) -> list[float]:
