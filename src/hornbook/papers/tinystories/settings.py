@@ -30,7 +30,7 @@ class Settings:
     """Stories of the student that is made to memorise."""
     test: int = 120
     """Held-out stories: their word triples occur in no training story."""
-    vocab_size: int = 1280
+    vocab_size: int = 1024
     widths: tuple[int, ...] = (16, 32, 64)
     depths: tuple[int, ...] = (1, 2, 4)
     head_size: int = 32
@@ -43,7 +43,7 @@ class Settings:
     time: int = 384
     train: TrainSettings = field(
         default_factory=lambda: TrainSettings(
-            optimizer=OptimizerSettings(kind="muon", learning_rate=1e-2),
+            optimizer=OptimizerSettings(kind="muon", learning_rate=1.4e-2),
             schedule=Schedule(kind="wsd", warmup=0.03, decay=0.4),
             processes=1,
             checkpoint_seconds=60,
