@@ -45,7 +45,7 @@ def write_helpful(ctx: StepContext, *, world: SmallWorldSize, rows: int, seed: i
     return {"rows": rows, "facts": world.topics * len(DEPTHS)}
 
 
-@step(version="2", makes="rounds")
+@step(version="3", makes="rounds")
 def break_and_fix(
     ctx: StepContext,
     *,
