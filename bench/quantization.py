@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--calibrate", type=Path, required=True)
     parser.add_argument("--documents", type=int, default=40)
     parser.add_argument("--questions", type=int, default=100)
-    parser.add_argument("--calibration-rows", type=int, default=32, help="texts of 256 tokens")
+    parser.add_argument("--calibration-rows", type=int, default=192, help="texts of 256 tokens")
     parser.add_argument("--formats", default=",".join(FORMATS))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()

@@ -18,8 +18,11 @@ from hornbook.model.layers import Block
 from hornbook.model.quantized import GROUP, Codes, QuantLinear, fits_int4, nearest_int4, nearest_int8
 
 Coded = Literal["int8", "int4"]
-_DAMPING = 0.01
-"""Added to the diagonal of the second moments, as a part of its mean (the paper's 1 %)."""
+_DAMPING = 0.05
+"""Added to the diagonal of the second moments, as a part of its mean. The paper's 1 % is for 260,000 tokens
+of calibration; with a fifth of them, more loses less on other text."""
+_CHECKED = 4
+"""One text in so many decides between compensated and nearest codes instead of being compensated for."""
 _BLOCK = 128
 _ROWS = 8
 """Calibration texts read in one pass."""
@@ -39,8 +42,9 @@ def quantize(
 
     Args:
         weights: "int4" or "int8".
-        calibration: token ids of texts for GPTQ; all are cut to the length of the shortest. 64 texts of 256
-            tokens do. None rounds to nearest.
+        calibration: token ids of texts for GPTQ; all are cut to the length of the shortest. 192 texts of 256
+            tokens do. None rounds to nearest, and so does a matrix whose compensated codes lose more on a
+            fourth of the texts, which they were not fitted to.
         say: told the progress of a calibrated run.
 
     Raises:
@@ -100,6 +104,7 @@ def _calibrated(
         )
     length = min(length, model.config.max_position)
     ids = torch.tensor([list(text[:length]) for text in calibration])
+    fitted = torch.arange(len(ids)) % _CHECKED != _CHECKED - 1
     cos, sin = model.rope(torch.arange(length), length)
     visible = visible_in_training(
         length, document=None, window=model.config.sliding_window, device=ids.device, blocks=None
@@ -111,11 +116,23 @@ def _calibrated(
             linear.weight = nn.Parameter(linear.weight.float(), requires_grad=False)
             if linear.bias is not None:
                 linear.bias = nn.Parameter(linear.bias.float(), requires_grad=False)
-        moments = _moments(layer, x, cos, sin, visible)
+        moments = _moments(layer, x[fitted], cos, sin, visible)
+        fresh = _moments(layer, x[~fitted], cos, sin, visible) if not bool(fitted.all()) else moments
+        kept = 0
         for holder, name, linear in _linears(layer):
-            setattr(holder, name, QuantLinear(gptq(linear.weight, moments[linear], weights), linear.bias))
+            nearest = _nearest(linear.weight, weights)
+            codes = gptq(linear.weight, moments[linear], weights)
+            better = _loss(linear.weight, codes, fresh[linear]) < _loss(linear.weight, nearest, fresh[linear])
+            setattr(holder, name, QuantLinear(codes if better else nearest, linear.bias))
+            kept += better
         x = torch.cat([_forward(layer, part, cos, sin, visible) for part in torch.split(x, _ROWS)])
-        say(f"Layer {number + 1} of {model.config.layers} quantized.")
+        say(f"Layer {number + 1} of {model.config.layers} quantized; {kept} matrices gain by calibration.")
+
+
+def _loss(weight: Tensor, codes: Codes, moments: Tensor) -> float:
+    """Mean squared change of the outputs on inputs of these second moments, summed over outputs."""
+    change = weight.detach().float() - codes.dense().float()
+    return float((change @ moments * change).sum())
 
 
 def _forward(layer: Block, x: Tensor, cos: Tensor, sin: Tensor, visible: Visible) -> Tensor:
