@@ -1,5 +1,6 @@
 """Students: what they learn from, how their answers are read, and an exam whose halves are the pairs' own."""
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -15,7 +16,10 @@ from hornbook.evals.math_students import (
     cut,
     halves,
     right_answers,
+    teach_mathematics,
 )
+from hornbook.lab.run import Run
+from hornbook.lab.step import StepContext
 
 KNOWN = ("remainders", "distances", "linear_equations")
 TESTED = ("areas", "probabilities", "divisor_counts")
@@ -72,3 +76,41 @@ def test_halves_are_the_parts_with_the_same_numbers():
 def test_shares_that_do_not_fit_are_refused():
     with pytest.raises(HornbookError, match="sum to at most 1"):
         MathStudent(pairs=0.7, tested=0.6)
+
+
+def test_a_student_that_was_stopped_has_the_exams_of_one_that_was_not(tmp_path):
+    def taught(home, stop_at=None):
+        run = Run(home, recipe="t", scale="smoke", settings={})
+        student = MathStudent(
+            hidden_size=16,
+            layers=1,
+            steps=8,
+            rows=8,
+            questions=64,
+            training=replace(MathStudent().training, checkpoint_steps=3),
+        )
+        arm = {
+            "student": student,
+            "known": KNOWN,
+            "tested": TESTED,
+            "exam": 4,
+            "checkpoints": (0.25, 0.5, 0.75, 1.0),
+            "seed": 0,
+        }
+        if stop_at is not None:
+            real, steps = StepContext.log, []
+
+            def log(self, **numbers):
+                real(self, **numbers)
+                steps.append(numbers["step"])
+                if len(steps) == stop_at:
+                    raise KeyboardInterrupt
+
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+                patch.setattr(StepContext, "log", log)
+                run.step(teach_mathematics, **arm)
+        return run.step(teach_mathematics, **arm).facts["points"]
+
+    whole = taught(tmp_path / "whole")
+    assert [point["step"] for point in whole] == [2, 4, 6, 8]
+    assert taught(tmp_path / "stopped", stop_at=6) == whole

@@ -6,6 +6,7 @@ labels that a model without the text would give, fine-tuning on them. The peers 
 down instead.
 """
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -104,7 +105,11 @@ def train_rows(
     watch: Watch | None = None,
     seed: int = 0,
 ) -> Path:
-    """Trains with rows to forget and to keep; `folder / "model"` is the checkpoint, which is returned."""
+    """Trains with rows to forget and to keep; `folder / "model"` is the checkpoint, which is returned.
+
+    watch: called with (steps done, the model) after every step. What it saw before an interruption is gone, so
+        a watched training starts over.
+    """
     from hornbook.lab.progress import NullProgress
     from hornbook.train.pretrain import finish_checkpoint
     from hornbook.train.trainer import Trainer
@@ -117,16 +122,15 @@ def train_rows(
         seed=seed,
         spike_guard=False,  # ascent climbs without end: the peer's own fault, to be seen and not mended
     )
+    if watch is not None:
+        shutil.rmtree(folder / "model", ignore_errors=True)
     trainer = Trainer(
         decoder, objective, Phase(name="forget", loader=loader, steps=steps), settings, folder / "model"
     )
-    done = 0
 
-    def log(**numbers: object) -> None:
-        nonlocal done
-        done += 1
+    def log(step: int, **numbers: object) -> None:
         if watch is not None:
-            watch(done, decoder)
+            watch(step + 1, decoder)
 
     trainer.run(progress=NullProgress(1), log=log, say=lambda sentence: None)
     tokenizer.save(folder / "model")

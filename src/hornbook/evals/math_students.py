@@ -5,6 +5,7 @@ among the `known` skills. Two `tested` skills it never sees together. What it ma
 what it makes of their halves asked singly, is the relation Y = X^2 of MATH^2 (2407.21009, section 5).
 """
 
+import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from hornbook.evals.math_questions import (
     single,
     skills_named,
 )
+from hornbook.lab.files import write_json
 from hornbook.lab.step import Estimate, StepContext, step
 from hornbook.model.config import ModelConfig
 from hornbook.theory.arithmetic.lines import Alphabet, LineLoader, Lines
@@ -172,7 +174,7 @@ def _estimate(*, student: MathStudent, **other: Any) -> Estimate:
     )
 
 
-@step(version="1", makes="checkpoint", estimate=_estimate)
+@step(version="2", makes="checkpoint", estimate=_estimate)
 def teach_mathematics(
     ctx: StepContext,
     *,
@@ -230,10 +232,11 @@ def teach_mathematics(
         )
     ).to("cuda" if torch.cuda.is_available() else "cpu")
     marks = sorted({max(1, round(share * student.steps)) for share in checkpoints})
-    points: list[dict[str, float]] = []
-    done = 0
+    # Kept beside the student: one that was stopped goes on behind the exams it has taken.
+    kept = ctx.folder / "points.json"
+    points: dict[str, dict[str, float]] = json.loads(kept.read_text()) if kept.is_file() else {}
 
-    def examine() -> None:
+    def examine(done: int) -> None:
         right = {name: right_answers(q, answers(model, told)) for name, (q, told) in asked.items()}
         point: dict[str, float] = {"step": done, "known_y": float(right["known_"].mean())}
         for name in ("", "same_"):
@@ -241,14 +244,13 @@ def teach_mathematics(
             point[f"{name}x"] = float(parts.mean())
             point[f"{name}y"] = float(right[name].mean())
             point[f"{name}both"] = float(parts.all(1).mean())
-        points.append(point)
+        points[str(done)] = point
+        write_json(kept, points)
 
-    def log(**numbers: Any) -> None:
-        nonlocal done
-        done += 1
-        ctx.log(**numbers)
-        if done in marks:
-            examine()
+    def log(step: int, **numbers: Any) -> None:
+        ctx.log(step=step, **numbers)
+        if step + 1 in marks:
+            examine(step + 1)
 
     loader = LineLoader(lines, student.rows // 2, seed, buckets=2)
     with one_thread():
@@ -278,7 +280,7 @@ def teach_mathematics(
     shutil.rmtree(ctx.folder / "model" / "training", ignore_errors=True)
     return {
         "student": asdict(student),
-        "points": points,
+        "points": [points[str(mark)] for mark in marks],
         "by_skill": {
             name: float(
                 np.mean([ok for ok, q in zip(solved, parts, strict=True) if q.skills == (name,)] or [0.0])
