@@ -107,8 +107,8 @@ def train_rows(
 ) -> Path:
     """Trains with rows to forget and to keep; `folder / "model"` is the checkpoint, which is returned.
 
-    watch: called with (steps done, the model) after every step. What it saw before an interruption is gone, so
-        a watched training starts over.
+    watch: called with (steps done, the model) after every step. What it saw before an interruption is gone,
+        so a watched training starts over.
     """
     from hornbook.lab.progress import NullProgress
     from hornbook.train.pretrain import finish_checkpoint
