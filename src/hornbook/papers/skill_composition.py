@@ -58,7 +58,7 @@ class Settings:
     """Positions of one arm's fine-tuning of it."""
     student_rows: int = 8
     student_time: int = 1024
-    seeds: tuple[int, ...] = (0, 1, 2)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
 
 
 SCALES = {
