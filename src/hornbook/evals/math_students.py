@@ -174,7 +174,7 @@ def _estimate(*, student: MathStudent, **other: Any) -> Estimate:
     )
 
 
-@step(version="2", makes="checkpoint", estimate=_estimate)
+@step(version="1", makes="checkpoint", estimate=_estimate)
 def teach_mathematics(
     ctx: StepContext,
     *,

@@ -75,6 +75,7 @@ def recipe(run: Run, settings: Settings) -> None:
                 heads=s.heads(width),
                 vocab_size=s.vocab_size,
                 max_position=2 * s.time,
+                tied_embeddings=False,  # tied, names that may stand for each other are not told apart
             ),
             tokens={name: tokens[name] for plans in arms.values() for p in plans for name in p.mixture},
             arms=arms,
