@@ -122,9 +122,9 @@ def calibration_ids(
 ) -> list[list[int]]:
     """`rows` windows of `time` tokens, spread evenly over the texts; fewer where there is less.
 
-    Each begins with the token that texts begin with in use: a model's first token has activations of another
-    size than all others, and codes that were not fitted to them lose much. Of long texts the first 16 times as
-    many tokens are looked at: neighbours are too alike to calibrate on.
+    Each begins with the token that texts begin with in use: the activations at a model's first token are of
+    another size than all others, and codes that were not fitted to them lose much. Of long texts the first 16
+    times as many tokens are looked at: neighbours are too alike to calibrate on.
     """
     ids: list[int] = []
     for text in texts:
