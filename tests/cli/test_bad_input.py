@@ -220,24 +220,22 @@ def test_a_wrong_key(taught):
 
 
 def test_a_teacher_that_dies_half_way_is_not_paid_twice(taught, monkeypatch):
-    from hornbook.synth import teacher
+    from hornbook.synth import scripts
 
-    monkeypatch.setattr(
-        teacher.write_taught, "__kwdefaults__", {**teacher.write_taught.__kwdefaults__, "batch": 4}
-    )
-    judge, paid, judged = teacher._judge, [], []
+    monkeypatch.setattr(scripts, "AT_ONCE", 4)
+    look, paid, judged = scripts._read_safely, [], []
     with MockOpenAI(reply=STORY) as server:
         bodies = server.server.bodies
 
-        def pull_the_plug(item, *rest):
-            judged.append(item)
+        def pull_the_plug(text, read):
+            judged.append(text)
             if len(judged) == 4:  # the first batch has come whole
                 paid.extend(bodies)
                 server.set(status=503)
-            return judge(item, *rest)
+            return look(text, read)
 
         with monkeypatch.context() as patched:
-            patched.setattr(teacher, "_judge", pull_the_plug)
+            patched.setattr(scripts, "_read_safely", pull_the_plug)
             fails(taught(server.url), "failed on", "503", "the same command")
         assert finished(taught.home) == ["write-stories"]
         assert len(paid) == 4
