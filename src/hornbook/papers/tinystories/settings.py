@@ -34,7 +34,7 @@ class Settings:
     widths: tuple[int, ...] = (16, 32, 64)
     depths: tuple[int, ...] = (1, 2, 4)
     head_size: int = 32
-    tokens: int = 2_000_000
+    tokens: int = 1_000_000
     """Training tokens of every student."""
     ends: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5)
     """Shares of the training after which the largest student is kept, beside its end."""
