@@ -1,6 +1,7 @@
 """Pages show what lies on the disk, and text stays text wherever it comes from."""
 
 import json
+import signal
 import time
 
 import pytest
@@ -130,3 +131,18 @@ def test_a_run_asks_to_stop_like_ctrl_c_and_is_found_by_the_next_studio(client, 
     while later.find(job.id).state == "running":
         time.sleep(0.1)
     assert later.find(job.id).state == "stopped"
+
+
+def test_a_stop_before_the_run_can_hear_of_it_is_not_lost(tmp_path):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as for a studio that a script starts with &
+    try:
+        jobs = Jobs(tmp_path)
+        job = jobs.start(
+            "run", "saliency-quick", ["run", "saliency", "--scale", "quick", "--home", str(tmp_path)]
+        )
+        jobs.stop(job)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    while jobs.find(job.id).state == "running":
+        time.sleep(0.05)
+    assert jobs.find(job.id).state == "stopped"

@@ -26,9 +26,11 @@ JOBS_FOLDER = ".studio/jobs"
 _STOP_FILE = "stop"
 _TAIL_BYTES = 16_384
 
-# A program that a script starts in the background is told to ignore Ctrl-C, and so are its children.
+# A program that a script starts in the background is told to ignore Ctrl-C, and so are its children. One
+# that was asked to stop before it could hear of it finds the file (the first argument) that the asker left.
 _COMMAND = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "os.path.exists(sys.argv.pop(1)) and sys.exit(130); "
     "from hornbook.cli import main; main()"
 )
 
@@ -116,7 +118,7 @@ class Jobs:
                 folder.mkdir(parents=True)
                 with open(folder / "out.txt", "wb") as out, open(folder / "log.txt", "wb") as log:
                     process = subprocess.Popen(
-                        [sys.executable, "-c", _COMMAND, *words],
+                        [sys.executable, "-c", _COMMAND, str(folder / _STOP_FILE), *words],
                         stdin=subprocess.DEVNULL,
                         stdout=out,
                         stderr=log,
