@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from hornbook.errors import HornbookError
-from hornbook.evals.annotation import PAIR_LABELS, AnnotationStore, Item
+from hornbook.evals.annotation import GRADER, PAIR_LABELS, AnnotationStore, Item
 from hornbook.evals.judges import krippendorff_alpha
 
 
@@ -243,6 +243,35 @@ def test_behind_the_overlap_an_item_comes_to_one_person_only(store):
     assert set(met["ann"]) & set(met["bob"]) == set(order[:3])
     assert set(met["ann"]) | set(met["bob"]) == set(range(10))
     assert store.queue("q").overlap == 0.3
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.5, 1.0])
+def test_a_programs_verdicts_take_no_item_from_a_person(store, overlap):
+    given = ["yes", "no"] * 3
+    store.create_queue("q", items(6), question="?", labels=["yes", "no"], overlap=overlap, verdicts=given)
+    met = {"ann": 0, "bob": 0}
+    while any(store.task("q", name) is not None for name in met):
+        for name in met:
+            if (task := store.task("q", name)) is not None:
+                met[name] += 1
+                store.record("q", task.number, name, "yes")
+    assert sum(met.values()) == 6 + round(6 * overlap)
+    assert store.queue("q").done == {GRADER: 6, **met}
+    with_grader = [a for a in store.agreement("q") if GRADER in a.annotators]
+    assert [a.items for a in with_grader] == list(met.values())
+    yes = sum(a.items * a.equal for a in with_grader)
+    everyone = [row["judgements"] for row in store.export("q")]
+    assert yes == sum(len(row) - 1 for row in everyone if row[-1]["label"] == "yes")
+    for act in (lambda: store.task("q", GRADER), lambda: store.record("q", 0, GRADER, "no")):
+        with pytest.raises(HornbookError, match="take another"):
+            act()
+
+
+@pytest.mark.parametrize("verdicts", [["yes"], ["yes", "perhaps"]])
+def test_verdicts_that_do_not_fit_make_no_queue(store, verdicts):
+    with pytest.raises(HornbookError, match="2 verdicts, each of yes, no"):
+        store.create_queue("q", items(2), question="?", labels=["yes", "no"], verdicts=verdicts)
+    assert store.queues() == []
 
 
 def test_a_file_of_an_earlier_version_gets_what_it_lacks(store, tmp_path):

@@ -185,7 +185,7 @@ def test_graded_texts_are_checked_against_a_verdict_that_is_not_shown(home):
     (folder / "pieces.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with studio(home) as client:
         assert "pieces:examine-skill-mix-1" in client.get("/annotate").text
-        make(client, corpus="pieces:examine-skill-mix-1", labels="", items="6")
+        make(client, corpus="pieces:examine-skill-mix-1", labels="", items="6", overlap="0")
         for _ in range(6):
             told = client.get("/annotate/task.json", params={"queue": "q1", "annotator": "ann"}).json()[
                 "task"

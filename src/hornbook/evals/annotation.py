@@ -29,6 +29,10 @@ EDITABLE = ("question", "solution", "answer", "own answer", "difficulty")
 """What an annotator may write; an own answer, found before the solution was seen, and a difficulty from 1 to
 5 have nothing before them."""
 
+GRADER = "the grader"
+"""Under this name a program's verdicts are kept: an annotator whose agreement with people is shown, to whom
+no item is given, and whose name nobody else may take."""
+
 FILE = ".studio/annotations.sqlite"
 """Where the queues of a home lie."""
 
@@ -163,6 +167,7 @@ class AnnotationStore:
         kind: Kind = "labels",
         seed: int = 0,
         overlap: float = 1.0,
+        verdicts: Sequence[str] = (),
     ) -> Queue:
         """A new queue.
 
@@ -172,10 +177,13 @@ class AnnotationStore:
             seed: of the order in which items come, and of the sides of pairs.
             overlap: the share of items, in [0, 1], that everybody is given, the first in the order; of the
                 others each goes to whoever comes first.
+            verdicts: a program's label of each item, kept as those of `GRADER`; none of it takes an item
+                from a person.
 
         Raises:
             HornbookError: a name that is taken or empty, no items, fewer than two labels, a pair without two
-                texts, a question without solution and answer, or an overlap out of range.
+                texts, a question without solution and answer, an overlap out of range, or verdicts that are
+                not one label of the queue for each item.
         """
         name = name.strip()
         if not name or len(name) > _LONGEST_NAME:
@@ -195,6 +203,8 @@ class AnnotationStore:
             )
         if not 0 <= overlap <= 1:
             raise HornbookError(f"The overlap is {overlap}; accepted is a share in [0, 1].")
+        if verdicts and (len(verdicts) != len(items) or not set(verdicts) <= set(chosen)):
+            raise HornbookError(f"Give none or {len(items)} verdicts, each of {', '.join(chosen)}.")
         with self._connected() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -208,6 +218,14 @@ class AnnotationStore:
                     [
                         (cursor.lastrowid, number, _json(item.content), _json(item.provenance))
                         for number, item in enumerate(items)
+                    ],
+                )
+                connection.executemany(
+                    "INSERT INTO strokes (queue, number, annotator, label, note, swapped, at) "
+                    "VALUES (?, ?, ?, ?, '', 0, ?)",
+                    [
+                        (cursor.lastrowid, number, GRADER, label, time.time())
+                        for number, label in enumerate(verdicts)
                     ],
                 )
                 connection.execute("COMMIT")
@@ -275,7 +293,9 @@ class AnnotationStore:
             }
             if number is None:
                 shared = order[: round(_overlap(connection, identity) * count)]
-                taken = {row[0] for row in connection.execute(_CURRENT, (identity,))} - set(shared)
+                taken = {
+                    row[0] for row in connection.execute(_CURRENT, (identity,)) if row[1] != GRADER
+                }.difference(shared)
                 number = next((i for i in order if i not in own and i not in taken), None)
                 if number is None:
                     return None
@@ -347,7 +367,7 @@ class AnnotationStore:
 
         Raises:
             HornbookError: no such item, a queue of another kind, a field that nobody may edit, an empty
-                question or answer, or a difficulty that is not 1 to 5.
+                question, or a difficulty that is not 1 to 5.
         """
         _check_annotator(annotator)
         if field not in EDITABLE:
@@ -528,3 +548,5 @@ def _check_annotator(name: str) -> None:
         raise HornbookError(
             f"An annotator's name has 1 to {_LONGEST_NAME} characters and no space around it, not {name!r}."
         )
+    if name == GRADER:
+        raise HornbookError(f"{GRADER!r} is the name of a program's verdicts; take another.")

@@ -146,11 +146,10 @@ def _without_deduction(found: Grade) -> Grade:
 
 @dataclass(frozen=True, kw_only=True)
 class SpotChecks:
-    """Graded texts for people: the items, the labels, and by `grader` a verdict for each."""
+    """Graded texts for people: the items, the labels, and the grader's verdict on each."""
 
     items: list[Item]
     labels: tuple[str, str]
-    grader: str
     verdicts: list[str]
 
 
@@ -178,7 +177,6 @@ def spot_checks(folder: Path, *, items: int, seed: int) -> SpotChecks:
             Item(content=_asked_for(row, known), provenance={"step": folder.name, **row}) for row in chosen
         ],
         labels=labels,
-        grader="the grader",
         verdicts=[labels[0] if all(row["points"]) else labels[1] for row in chosen],
     )
 

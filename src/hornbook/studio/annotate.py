@@ -132,9 +132,7 @@ def create(
     about: dict[str, Any] = {"question": question, "seed": seed, "overlap": overlap / 100}
     if corpus.startswith(_GRADED):
         checks = spot_checks(_graded(request, corpus), items=items, seed=seed)
-        store.create_queue(name, checks.items, labels=checks.labels, **about)
-        for number, label in enumerate(checks.verdicts):
-            store.record(name.strip(), number, checks.grader, label)
+        store.create_queue(name, checks.items, labels=checks.labels, verdicts=checks.verdicts, **about)
     else:
         place = data.place_of(request, corpus)
         rows = list(_drawn(place.corpus, place.name, items, seed))
