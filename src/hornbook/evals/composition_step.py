@@ -220,6 +220,7 @@ def learn_composition(
     base: Artifact | Path,
     texts: Artifact | Path,
     learned: Sequence[int],
+    as_long_as: Artifact | None = None,
     composer: Composer,
     categories: Sequence[str] = TRAINED_CATEGORIES,
     exam: int,
@@ -228,11 +229,12 @@ def learn_composition(
 ) -> dict[str, Any]:
     """One arm: the base fine-tuned on texts with k in `learned`, as many of each, and examined.
 
-    All arms see the same number of texts (`steps` times `rows`), so the arms with larger k see more tokens;
-    `tokens` says how many.
+    All arms see the same number of texts (`steps` times `rows`), so the arms with larger k see more tokens:
+    the fact `tokens` says how many.
 
     Args:
         base: of `raise_composer`. texts: of `write_compositions`.
+        as_long_as: another arm, whose number of tokens this one is to see, in whole steps.
         exam: combinations for each k and side.
 
     Facts: `sides` {"trained", "held out": [{k, full, all_skills, fraction}]}: skills of the trained and of
@@ -258,7 +260,8 @@ def learn_composition(
         rows += [own[i % len(own)] for i in range(count)]
     replayed = composer.texts - len(rows)
     rows += _mixture(composer, replayed, f"{seed} replay", seed, categories) if composer.replay else []
-    trained = _train(ctx, model, rows, composer, composer.steps, composer.training, seed)
+    tokens = as_long_as.facts["tokens"] if as_long_as else 0
+    trained = _train(ctx, model, rows, composer, composer.steps, composer.training, seed, tokens)
     sides = examine(model, exam=exam, ks=ks, seed=seed, categories=categories)
     return {**trained, "dropped": dropped, "sides": sides}
 
@@ -300,7 +303,9 @@ def _train(
     steps: int,
     training: TrainSettings,
     seed: int,
+    tokens: int = 0,
 ) -> dict[str, Any]:
+    """Trains for `steps`, or for as many as have about `tokens` tokens."""
     from hornbook.model.plain import save_plain
     from hornbook.theory.arithmetic.lines import LineLoader
     from hornbook.theory.threads import one_thread
@@ -308,6 +313,8 @@ def _train(
     from hornbook.train.trainer import Trainer
 
     loader = LineLoader(as_lines(rows), composer.rows // 2, seed, buckets=2)
+    if tokens:
+        steps = max(1, round(steps * tokens / expected_tokens(loader, steps)))
     with one_thread():
         trainer = Trainer(
             model,

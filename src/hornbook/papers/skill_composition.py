@@ -10,6 +10,7 @@ from statistics import fmean
 from typing import Any
 
 from hornbook.align.sft import finetune
+from hornbook.errors import HornbookError
 from hornbook.evals.composition import TRAINED_CATEGORIES
 from hornbook.evals.composition_step import (
     SIDES,
@@ -32,6 +33,8 @@ TITLE = "Learning to compose skills from examples"
 PAPER = "Zhao, Kaur, Yu, Goyal, Arora 2024, arXiv 2409.19808"
 
 BASE = "base"
+LONGER = ", as many tokens"
+"""Behind the name of an arm that is trained until it has seen as many tokens as the widest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,16 @@ class Settings:
     student_time: int = 1024
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4, 5)
 
+    def __post_init__(self) -> None:
+        if len(self.arms) < 2 or not all(self.arms):
+            raise HornbookError(
+                f"arms is {self.arms}; at least two are compared, each with at least one k, the widest last."
+            )
+        if max(self.ks) <= max(self.arms[-1]):
+            raise HornbookError(
+                f"ks is {self.ks}; the exam needs a k above {max(self.arms[-1])}, the largest in training."
+            )
+
 
 SCALES = {
     "smoke": Settings(
@@ -85,7 +98,8 @@ SCALES = {
 def recipe(run: Run, settings: Settings) -> None:
     """For each seed: texts, a base, and the arms that are fine-tuned from it."""
     s = settings
-    raised: dict[str, list[Artifact]] = {BASE: [], **{_name(arm): [] for arm in s.arms}}
+    names = [BASE, *map(_name, s.arms), _name(s.arms[-2]) + LONGER]
+    raised: dict[str, list[Artifact]] = {name: [] for name in names}
     written = []
     large: dict[str, Artifact] = {}
     for seed in s.seeds:
@@ -107,11 +121,16 @@ def recipe(run: Run, settings: Settings) -> None:
         }
         base = run.step(raise_composer, **same)
         raised[BASE].append(base)
-        for arm in s.arms:
+        for arm in s.arms:  # the widest is the last
             made = run.step(learn_composition, base=base, texts=texts, learned=arm, **same)
             raised[_name(arm)].append(made)
             if seed == s.seeds[0] and arm == s.arms[-1]:
                 run.output(model=made / "model", texts=texts)
+        # Texts of more skills are longer: the rival of the widest arm is also given its tokens.
+        longer = run.step(
+            learn_composition, base=base, texts=texts, learned=s.arms[-2], as_long_as=made, **same
+        )
+        raised[_name(s.arms[-2]) + LONGER].append(longer)
         if s.student and seed == s.seeds[0]:
             large = _language_model(run, s, texts, seed)
     marks = {name: [made.facts for made in own] for name, own in raised.items()}
@@ -207,6 +226,14 @@ def _claims(run: Run, s: Settings, marks: Mapping[str, list[Any]]) -> None:
         paper_value="yes",
     )
     gain(
+        "three-teach-more-than-two-at-equal-tokens",
+        "They do so at equally many tokens, too.",
+        widest,
+        middle + LONGER,
+        trained,
+        beyond,
+    )
+    gain(
         "two-teach-three",
         "Texts with up to two skills teach to show three.",
         middle,
@@ -267,7 +294,7 @@ def _report(run: Run, s: Settings, marks: Mapping[str, list[Any]], written: Sequ
         section = report.section(
             f"Skills of {side} categories",
             "Greedy texts of the small student on held-out topics, graded by programs; arms see equally many "
-            "texts.",
+            "texts, but for the one that sees as many tokens as the widest.",
         )
         section.curves(
             "Full marks",
