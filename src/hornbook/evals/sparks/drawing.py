@@ -4,6 +4,7 @@ All are graded by geometry alone: whether people find a drawing good is asked of
 """
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
 from random import Random
@@ -27,7 +28,7 @@ def read_drawing(text: str) -> Drawing:
 
 
 class _Drawn(Probe):
-    """Reads the drawing, then asks the subclass for its checks."""
+    """Reads the drawing; solved is what passes every check."""
 
     max_tokens = 700
 
@@ -49,8 +50,9 @@ class _Drawn(Probe):
             picture=drawing,
         )
 
+    @abstractmethod
     def checks(self, trial: Trial, drawing: Drawing) -> dict[str, bool]:
-        raise NotImplementedError
+        """Whether each thing that was asked for is there, by its name."""
 
 
 class Animal(_Drawn):

@@ -30,6 +30,9 @@ class Code(Probe):
         }
         return Trial(id="", openings=(opening,), told=told)
 
+    def mark(self, trial: Trial, answers: Sequence[Turns]) -> Mark:
+        return self.mark_all([trial], [answers])[0]
+
     def mark_all(self, trials: Sequence[Trial], answers: Sequence[Sequence[Turns]]) -> list[Mark]:
         if not trials:
             return []

@@ -188,6 +188,9 @@ class Polynomial(Probe):
         powers = (lead, -lead * (r + s + t), lead * (r * s + r * t + s * t), -lead * r * s * t)
         return Trial(id="", openings=(opening,), told={"powers": list(powers)})
 
+    def mark(self, trial: Trial, answers: Sequence[Turns]) -> Mark:
+        return self.mark_all([trial], [answers])[0]
+
     def mark_all(self, trials: Sequence[Trial], answers: Sequence[Sequence[Turns]]) -> list[Mark]:
         marks = []
         with Comparer() as compare:

@@ -5,6 +5,7 @@ its variants from a seed, and answers to one variant are wrong for the others.
 """
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from random import Random
@@ -50,8 +51,8 @@ class Mark:
     picture: Drawing | None = None
 
 
-class Probe:
-    """One kind of question. Subclasses give `draw`, `mark` and `solve`; of several turns also `reply`.
+class Probe(ABC):
+    """One kind of question; one of several turns has a `reply` too.
 
     name: after "sparks-". section: of the paper. metric: the value that is shown first.
     version: raised when a change of the class changes scores.
@@ -69,25 +70,25 @@ class Probe:
         """16 hexadecimal digits over what changes a score."""
         return sha256_of({"probe": self.name, "version": self.version, "max_tokens": self.max_tokens})[:16]
 
+    @abstractmethod
     def draw(self, rng: Random) -> Trial:
         """A random variant; its id is set by `trials`."""
-        raise NotImplementedError
 
     def reply(self, trial: Trial, conversation: int, turns: Turns) -> str | None:
         """What is said to the model after its last turn; None ends the conversation."""
         return None
 
+    @abstractmethod
     def mark(self, trial: Trial, answers: Sequence[Turns]) -> Mark:
         """Grades what was said in each conversation."""
-        raise NotImplementedError
 
     def mark_all(self, trials: Sequence[Trial], answers: Sequence[Sequence[Turns]]) -> list[Mark]:
-        """Grades many trials; for probes that start a process."""
+        """Grades many trials; probes that start a process for it start one for all."""
         return [self.mark(trial, own) for trial, own in zip(trials, answers, strict=True)]
 
+    @abstractmethod
     def solve(self, trial: Trial, conversation: int, turns: Turns) -> str:
         """What one who knows `told` says next."""
-        raise NotImplementedError
 
 
 def trials(probe: Probe, count: int, seed: int) -> list[Trial]:
