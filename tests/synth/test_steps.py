@@ -9,7 +9,9 @@ import pytest
 from hornbook.data.corpus import Corpus
 from hornbook.errors import HornbookError
 from hornbook.lab.run import Run
+from hornbook.lab.step import Step
 from hornbook.lm.base import Capabilities, Completion, Failure
+from hornbook.lm.simulated import SimulatedModel
 from hornbook.synth import checks, steps
 from hornbook.synth.scripts import perform
 from hornbook.synth.stories import write_story
@@ -177,3 +179,10 @@ def test_checks_say_what_is_wrong() -> None:
     assert examples_problem(good) == ""
     assert examples_problem(good.replace("n * 2", "n + 3")) != ""
     assert examples_problem("def f():\n    return 1") == "The docstring has no example."
+
+
+@pytest.mark.parametrize("write", [steps.write_word_problems, steps.write_textbooks, steps.write_exercises])
+def test_nothing_is_called_held_out_that_a_real_teacher_writes(run: Run, write: Step) -> None:
+    teacher = SimulatedModel("asked in vain", lambda request: pytest.fail("was asked"))
+    with pytest.raises(HornbookError, match="Leave held_out out"):
+        run.step(write, rows=2, teacher=teacher, held_out=True)

@@ -19,8 +19,7 @@ from hornbook.lab.step import Artifact
 from hornbook.model.config import ModelConfig
 from hornbook.train.pretrain import PhasePlan
 from hornbook.train.probes import train_probes
-from hornbook.train.schedule import Schedule
-from hornbook.train.settings import OptimizerSettings, TrainSettings
+from hornbook.train.settings import TrainSettings, without_decay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,11 +92,7 @@ class Teach:
 
     def settings(self) -> TrainSettings:
         """Without decay of weights: what it knew is to stay."""
-        return TrainSettings(
-            optimizer=OptimizerSettings(learning_rate=self.learning_rate, weight_decay=0.0),
-            schedule=Schedule(kind="cosine", warmup=0.05, final=0.1),
-            compile="off",
-        )
+        return without_decay(self.learning_rate)
 
 
 def teach_student(

@@ -29,8 +29,7 @@ from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.lab.step import Artifact, StepContext, step
 from hornbook.model.decoder import Decoder
-from hornbook.train.schedule import Schedule
-from hornbook.train.settings import OptimizerSettings, Phase, TrainSettings
+from hornbook.train.settings import Phase, without_decay
 
 Method = Literal["generic", "gradient_ascent", "gradient_difference", "npo"]
 Watch = Callable[[int, Decoder], None]
@@ -114,10 +113,8 @@ def train_rows(
     from hornbook.train.pretrain import finish_checkpoint
     from hornbook.train.trainer import Trainer
 
-    settings = TrainSettings(
-        optimizer=OptimizerSettings(learning_rate=learning_rate, weight_decay=0.0),
-        schedule=Schedule(kind="cosine", warmup=0.05, final=0.1),
-        compile="off",
+    settings = replace(
+        without_decay(learning_rate),
         processes=1,
         seed=seed,
         spike_guard=False,  # ascent climbs without end: the peer's own fault, to be seen and not mended

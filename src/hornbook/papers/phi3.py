@@ -7,9 +7,8 @@ preferences whose rejected side is what is not wanted, and then attacked and men
 benchmark measures every stage.
 
     hornbook run phi3 --scale quick
-    hornbook run phi3 --scale quick --model smollm2      # the same benchmark on a model of others, beside
-    them hornbook redteam rai MODEL                           # the benchmark in the invented world, on any
-    chat model
+    hornbook run phi3 --scale quick --model smollm2      # the same benchmark on another model, beside them
+    hornbook redteam rai MODEL                           # the same world, any chat model
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,8 +30,7 @@ from hornbook.redteam.rai import METRICS, benchmark_model
 from hornbook.redteam.small_rai import measure_small_rai, write_small_rai
 from hornbook.train.objectives import Preference
 from hornbook.train.pretrain import PhasePlan
-from hornbook.train.schedule import Schedule
-from hornbook.train.settings import OptimizerSettings, TrainSettings
+from hornbook.train.settings import TrainSettings, without_decay
 
 TITLE = "Phi-3's post-training, and what the responsible-AI benchmark says of it"
 PAPER = "Phi-3 technical report, arXiv 2404.14219; Haider et al. 2024, arXiv 2407.13833"
@@ -57,9 +55,9 @@ class Settings:
     heads: int = 4
     rows: int = 24
     time: int = 128
-    train: TrainSettings = field(default_factory=lambda: _plain(6e-3, final=0.05))
+    train: TrainSettings = field(default_factory=lambda: without_decay(6e-3, final=0.05))
     tune_tokens: int = 120_000
-    tune_train: TrainSettings = field(default_factory=lambda: _plain(1e-3))
+    tune_train: TrainSettings = field(default_factory=lambda: without_decay(1e-3))
     helpful_share: float = 0.5
     """Of the rows of fine-tuning: general talks beside the curated ones."""
     preference: Preference = field(default_factory=lambda: Preference(beta=0.1, supervised=0.2))
@@ -79,14 +77,6 @@ class Settings:
     """Who judges that model and who talks to it: models; empty: exact rules, and fixed wordings."""
     seeds: tuple[int, ...] = (0, 1, 2)
     workers: int = 2
-
-
-def _plain(rate: float, *, final: float = 0.1) -> TrainSettings:
-    return TrainSettings(
-        optimizer=OptimizerSettings(learning_rate=rate, weight_decay=0.0),
-        schedule=Schedule(kind="cosine", warmup=0.05, final=final),
-        compile="off",
-    )
 
 
 SCALES = {
@@ -231,7 +221,7 @@ def _preferred(run: Run, settings: Settings, model: Path, written: Artifact, see
         epochs=settings.pair_epochs,
         rows=8,
         time=2 * settings.time,
-        settings=_plain(settings.pair_rate),
+        settings=without_decay(settings.pair_rate),
         held_out_share=0.0,
         seed=seed,
     )

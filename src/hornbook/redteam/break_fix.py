@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -383,16 +383,10 @@ class BreakFix:
         from hornbook.align.sft import finetune
         from hornbook.data.tokenizer import Tokenizer
         from hornbook.train.pretrain import PhasePlan
-        from hornbook.train.schedule import Schedule
-        from hornbook.train.settings import OptimizerSettings, TrainSettings
+        from hornbook.train.settings import TrainSettings, without_decay
 
         def settings(rate: float) -> TrainSettings:
-            return TrainSettings(
-                optimizer=OptimizerSettings(learning_rate=rate, weight_decay=0.0),
-                schedule=Schedule(kind="cosine", warmup=0.05, final=0.1),
-                compile="off",
-                processes=1,
-            )
+            return replace(without_decay(rate), processes=1)
 
         own = self.settings
         lora = LoRA(rank=own.lora_rank, alpha=2.0 * own.lora_rank) if own.lora_rank else None

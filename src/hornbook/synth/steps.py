@@ -39,6 +39,7 @@ from hornbook.synth.writing import (
     estimate_rows,
     no_fault,
     not_by_the_small_one,
+    not_held_out,
     not_steered,
     open_for,
     teach,
@@ -106,6 +107,20 @@ def _exercises_hold(rows: list[Row]) -> list[str]:
     return reasons
 
 
+def _candidates(rows: int, steered: bool) -> int:
+    """How many tasks to draw for `rows` calls: more, where the calls are steered among them."""
+    return STEERED_WIDTH * rows if steered else rows
+
+
+def _write_taught(
+    ctx: StepContext, model: LanguageModel, tasks: Sequence[Task], rows: int, how: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The corpus of what a real teacher writes in `rows` calls; `how` and its counts are the lineage."""
+    kept, removed, counts = teach(ctx, model, tasks, rows)
+    lineage = {**how, **counts}
+    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+
+
 @step(version=stories.VERSION, makes="corpus", estimate=estimate_rows(3000, 500))
 def write_stories(
     ctx: StepContext,
@@ -145,20 +160,9 @@ def write_stories(
         return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
     if collapsed or tuple(plots) != PLOT_NAMES:
         raise HornbookError("collapsed and plots are the simulated teacher's; a real one tells its own.")
-    kept, removed, counts = teach(
-        ctx,
-        model,
-        taught.story_assignments(seed, STEERED_WIDTH * rows if steered else rows, held_out=held_out),
-        rows,
-    )
-    lineage = {
-        "writer": prompts.VERSION,
-        "seed": seed,
-        "held_out": held_out,
-        "steered": steered,
-        **counts,
-    }
-    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+    tasks = taught.story_assignments(seed, _candidates(rows, steered), held_out=held_out)
+    how = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, "steered": steered}
+    return _write_taught(ctx, model, tasks, rows, how)
 
 
 @step(version=word_problems.VERSION, makes="corpus", estimate=estimate_rows(1200, 700))
@@ -218,14 +222,13 @@ def write_word_problems(
             facts["teacher_right"] = flaws.count("") / len(flaws)
         return facts
     not_by_the_small_one(model, "word problems")
-    questions, removed, first = teach(
-        ctx, model, taught.question_assignments(seed, STEERED_WIDTH * rows if steered else rows), rows
-    )
-    solved: Sequence[Task] = taught.solution_assignments(questions, seed)
+    not_held_out(held_out)
+    tasks = taught.question_assignments(seed, _candidates(rows, steered))
+    questions, removed, first = teach(ctx, model, tasks, rows)
+    alone = taught.solution_assignments(questions, seed)
+    solved: Sequence[Task] = alone
     if solutions > 1:
-        solved = [
-            taught.agreed_solution(one, solutions) for one in taught.solution_assignments(questions, seed)
-        ]
+        solved = [taught.agreed_solution(one, solutions) for one in alone]
     kept, more, second = teach(ctx, model, solved)
     lineage = {
         "writer": prompts.VERSION,
@@ -304,10 +307,9 @@ def write_topics(
     not_by_the_small_one(model, "textbooks")
     folder = snippets.path if isinstance(snippets, Artifact) else snippets
     texts = [] if folder is None else [str(row["text"]) for row in Corpus.open(folder).iter_rows(["text"])]
-    tasks = topics.topic_assignments(seed, STEERED_WIDTH * rows if steered else rows, snippets=texts)
-    kept, removed, counts = teach(ctx, model, tasks, rows)
-    how = {"writer": topics.VERSION, "seed": seed, "steered": steered, **counts}
-    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=how, removed=removed)
+    tasks = topics.topic_assignments(seed, _candidates(rows, steered), snippets=texts)
+    how = {"writer": topics.VERSION, "seed": seed, "steered": steered}
+    return _write_taught(ctx, model, tasks, rows, how)
 
 
 @step(version=textbooks.VERSION, makes="corpus", estimate=estimate_rows(5000, 500))
@@ -329,17 +331,10 @@ def write_textbooks(
         made: Iterator[Row] = textbooks.textbook_rows(seed, rows, held_out=held_out)
         return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
     not_by_the_small_one(model, "textbooks")
-    kept, removed, counts = teach(
-        ctx, model, taught.textbook_assignments(seed, STEERED_WIDTH * rows if steered else rows), rows
-    )
-    lineage = {
-        "writer": prompts.VERSION,
-        "seed": seed,
-        "held_out": held_out,
-        "steered": steered,
-        **counts,
-    }
-    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+    not_held_out(held_out)
+    tasks = taught.textbook_assignments(seed, _candidates(rows, steered))
+    how = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, "steered": steered}
+    return _write_taught(ctx, model, tasks, rows, how)
 
 
 @step(version=exercises.VERSION, makes="corpus", estimate=estimate_rows(900, 600))
@@ -371,17 +366,10 @@ def write_exercises(
         made: Iterator[Row] = exercises.exercise_rows(seed, rows, held_out=held_out, constrained=constrained)
         return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage, fault=_exercises_hold)
     not_by_the_small_one(model, "exercises")
-    kept, removed, counts = teach(
-        ctx, model, taught.exercise_assignments(seed, STEERED_WIDTH * rows if steered else rows), rows
-    )
-    lineage = {
-        "writer": prompts.VERSION,
-        "seed": seed,
-        "held_out": held_out,
-        "steered": steered,
-        **counts,
-    }
-    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
+    not_held_out(held_out)
+    tasks = taught.exercise_assignments(seed, _candidates(rows, steered))
+    how = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, "steered": steered}
+    return _write_taught(ctx, model, tasks, rows, how)
 
 
 @step(version=python_pool.VERSION, makes="corpus", estimate=estimate_rows(8000, 300))

@@ -225,6 +225,15 @@ def not_steered(steered: bool) -> None:
         )
 
 
+def not_held_out(held_out: bool) -> None:
+    """Refuses to hold out what only the simulated teacher, who composes it, can keep out of training."""
+    if held_out:
+        raise HornbookError(
+            "held_out=True keeps skeletons and compositions out of training, and those are the simulated "
+            "teacher's; a real one writes what it likes. Leave held_out out, and hold out rows by seed."
+        )
+
+
 def check_rows(rows: int) -> None:
     """Refuses a corpus without rows."""
     if rows < 1:

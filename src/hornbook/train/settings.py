@@ -184,6 +184,16 @@ class TrainSettings:
         return {name: value for name, value in asdict(self).items() if name not in free}
 
 
+def without_decay(learning_rate: float, *, final: float = 0.1) -> TrainSettings:
+    """AdamW that decays no weights and a cosine down to `final`: how recipes raise and teach small students,
+    where what a student knew is to stay."""
+    return TrainSettings(
+        optimizer=OptimizerSettings(learning_rate=learning_rate, weight_decay=0.0),
+        schedule=Schedule(kind="cosine", warmup=0.05, final=final),
+        compile="off",
+    )
+
+
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Sentences' worth of differing settings: `["learning_rate was 0.003, now 0.001", ...]`."""
     found: list[str] = []

@@ -26,12 +26,13 @@ from hornbook.lab.run import Run
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.papers.phi4.report import Stages, judge_claims, write_report
-from hornbook.papers.phi4.settings import SCALES, Settings, plain
+from hornbook.papers.phi4.settings import SCALES, Settings
 from hornbook.synth.people import ask_about_people, write_people
 from hornbook.synth.phi4 import steps as write
 from hornbook.synth.sums import write_sums
 from hornbook.train.midtrain import Longer, mid_train, read_by_length
 from hornbook.train.pretrain import PhasePlan
+from hornbook.train.settings import without_decay
 
 TITLE = "Phi-4 in small: mixture, longer context, pivotal tokens, and what it does not know"
 PAPER = "Phi-4 technical report, arXiv 2412.08905"
@@ -248,7 +249,7 @@ def _preferred(
         epochs=settings.pair_epochs,
         rows=8,
         time=2 * settings.time,
-        settings=plain(settings.pair_rate),
+        settings=without_decay(settings.pair_rate),
         held_out_share=0.0,
         seed=seed,
     )

@@ -5,8 +5,7 @@ from dataclasses import dataclass, field
 from hornbook.align.pivotal import SearchSettings
 from hornbook.synth.people import PeopleWorld
 from hornbook.train.objectives import Preference
-from hornbook.train.schedule import Schedule
-from hornbook.train.settings import OptimizerSettings, TrainSettings
+from hornbook.train.settings import TrainSettings, without_decay
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +39,15 @@ class Settings:
     time: int = 128
     """Of a batch: rows, and the context before mid-training in tokens."""
     raise_tokens: int = 1_500_000
-    train: TrainSettings = field(default_factory=lambda: plain(5e-3, final=0.05))
+    train: TrainSettings = field(default_factory=lambda: without_decay(5e-3, final=0.05))
     long_time: int = 512
     """Context after mid-training."""
     rope_theta: float = 250_000.0
     """Base of the rotary angles from mid-training on (before: 10,000)."""
     middle_tokens: int = 200_000
-    middle_train: TrainSettings = field(default_factory=lambda: plain(1e-3))
+    middle_train: TrainSettings = field(default_factory=lambda: without_decay(1e-3))
     tune_tokens: int = 150_000
-    tune_train: TrainSettings = field(default_factory=lambda: plain(1e-3))
+    tune_train: TrainSettings = field(default_factory=lambda: without_decay(1e-3))
     unknown_share: float = 0.25
     """Of the rows of fine-tuning: what the student does not know, and what it does."""
     draws: int = 8
@@ -85,15 +84,6 @@ class Settings:
             "reversed": 0.04,
             "code": 0.09,
         }
-
-
-def plain(rate: float, *, final: float = 0.1) -> TrainSettings:
-    """AdamW without decay, a cosine, and no compiling: what small students take."""
-    return TrainSettings(
-        optimizer=OptimizerSettings(learning_rate=rate, weight_decay=0.0),
-        schedule=Schedule(kind="cosine", warmup=0.05, final=final),
-        compile="off",
-    )
 
 
 SCALES = {
