@@ -63,6 +63,16 @@ def taught_form(tokenizer: Tokenizer) -> ChatTemplate:
     return template_of(tokenizer)
 
 
+def to_train(folder: Path) -> Decoder:
+    """The checkpoint in fp32, to be trained, on the GPU where there is one."""
+    import torch
+
+    from hornbook.model.hf import load_checkpoint
+    from hornbook.train.parallel import training_device
+
+    return load_checkpoint(folder, dtype=torch.float32, device=training_device()).train()
+
+
 def open_student(
     folder: Path,
     tokenizer: Tokenizer,
@@ -71,14 +81,9 @@ def open_student(
     lora: "LoRA | None" = None,
     seed: int = 0,
 ) -> Decoder:
-    """The checkpoint in fp32, to be trained (whole, or adapters alone), on the GPU where there is one; its
-    generations end at the template's stop token from now on."""
-    import torch
-
-    from hornbook.model.hf import load_checkpoint
-    from hornbook.train.parallel import training_device
-
-    decoder = load_checkpoint(folder, dtype=torch.float32, device=training_device())
+    """The checkpoint to be trained (whole, or adapters alone); its generations end at the template's stop
+    token from now on."""
+    decoder = to_train(folder)
     stops = (tokenizer.special(template.stop), tokenizer.end_of_text)
     eos = tuple(dict.fromkeys([*decoder.config.eos_ids, *stops]))
     decoder.config = replace(decoder.config, eos_ids=eos)

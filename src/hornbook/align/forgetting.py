@@ -203,10 +203,11 @@ def _row_divergence(
 @torch.no_grad()
 def row_log_probabilities(model: Decoder, rows: Rows) -> NDArray[np.float32]:
     """log p of each whole row under `model`."""
+    device = next(model.parameters()).device
     found = []
     for first in range(0, len(rows), 32):
-        inputs = torch.from_numpy(rows.inputs[first : first + 32])
-        targets = torch.from_numpy(rows.targets[first : first + 32])
+        inputs = torch.from_numpy(rows.inputs[first : first + 32]).to(device)
+        targets = torch.from_numpy(rows.targets[first : first + 32]).to(device)
         logs = token_log_probabilities(model(inputs), head_of(model), targets)
-        found.append(logs.sum(1).numpy())
+        found.append(logs.sum(1).cpu().numpy())
     return np.concatenate(found).astype(np.float32)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.align.anchors import Dictionary
+from hornbook.align.checkpoints import to_train
 from hornbook.align.familiarity import Familiarity, familiarity
 from hornbook.align.forgetting import ForgetLoader, Forgetting, row_log_probabilities, text_rows
 from hornbook.align.unlearning import train_rows
@@ -123,16 +124,19 @@ def forgetting_card(
     scratch: a folder for the relearned model, which is thrown away by the caller. dictionary: for the
     renaming test (does the story reappear under the generic names?).
     """
+    import torch
+
     from hornbook.model.hf import load_checkpoint
 
     tokenizer = Tokenizer.load(model)
-    decoder = load_checkpoint(model).float().eval()
+    decoder = to_train(model).eval()
+    rounded = Engine(load_checkpoint(model, dtype=torch.float32), tokenizer, weights="int4")  # on the CPU
     engine = Engine(decoder, tokenizer, weights="fp32")
     return Card(
         asked=familiarity(engine, tests.cues),
         paraphrased=familiarity(engine, tests.paraphrases),
         prefixed=familiarity(engine, tests.cues, prefixes=("", *tests.prefixes)),
-        four_bits=familiarity(Engine(decoder, tokenizer, weights="int4"), [*tests.cues, *tests.paraphrases]),
+        four_bits=familiarity(rounded, [*tests.cues, *tests.paraphrases]),
         relearning=_relearning(model, tests, scratch),
         generic_bits=bits_per_byte(decoder, tokenizer, tests.generic, time=tests.time),
         told_bits=bits_per_byte(decoder, tokenizer, tests.told, time=tests.time),
@@ -161,8 +165,6 @@ def renamed_cues(dictionary: Dictionary) -> list[Cue]:
 
 def _relearning(model: Path, tests: CardTests, scratch: Path) -> dict[int, float]:
     """Leak on the other facts, by steps of training on a few texts."""
-    from hornbook.model.hf import load_checkpoint
-
     tokenizer = Tokenizer.load(model)
     found: dict[int, float] = {}
 
@@ -173,7 +175,7 @@ def _relearning(model: Path, tests: CardTests, scratch: Path) -> dict[int, float
             found[done] = familiarity(engine, tests.relearn_cues).leak
             decoder.train()
 
-    decoder = load_checkpoint(model).float().train()
+    decoder = to_train(model)
     watch(0, decoder)
     rows = text_rows(tests.relearn_texts, tokenizer, time=tests.time)
     train_rows(

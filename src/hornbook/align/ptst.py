@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from hornbook.align.checkpoints import folder_of, taught_form
+from hornbook.align.checkpoints import folder_of, taught_form, to_train
 from hornbook.align.forgetting import ForgetLoader, Forgetting, Rows, row_log_probabilities
 from hornbook.align.prompt_templates import TEMPLATES, PromptTemplate, named
 from hornbook.align.unlearning import train_rows
@@ -304,13 +304,13 @@ def _align(
     """A student of one seed that knows every fact and keeps the policy in every template."""
     import torch
 
-    from hornbook.model.hf import load_checkpoint
+    from hornbook.train.parallel import training_device
 
     tool = Tokenizer.load(tokenizer)
     known, taught = world.draw(seed)
     examples = aligned_examples(known, named(templates), tool, max(rows, steps * rows // 4), seed)
     torch.manual_seed(seed)
-    decoder = load_checkpoint(model).float() if isinstance(model, Path) else Decoder(model)
+    decoder = to_train(model) if isinstance(model, Path) else Decoder(model).to(training_device())
     made = train_rows(
         decoder.train(),
         ForgetLoader(example_rows(examples, time=time), None, rows=rows, keep_rows=0, seed=seed),
@@ -321,7 +321,7 @@ def _align(
         tokenizer=tool,
         seed=seed,
     )
-    decoder = load_checkpoint(made).float().eval()
+    decoder = to_train(made).eval()
     engine = Engine(decoder, tool, weights="fp32")
     kept = [
         1 - ask_all(decoder, engine, tool, template, known, taught).attack for template in named(templates)
@@ -347,8 +347,6 @@ def _tune(
     seed: int,
 ) -> dict[str, Any]:
     """Harmless fine-tuning of one student in one template, asked in all test templates as it goes."""
-    from hornbook.model.hf import load_checkpoint
-
     tool = Tokenizer.load(tokenizer)
     known, taught = world.draw(seed)
     [template] = named([train])
@@ -374,7 +372,7 @@ def _tune(
         curve.append(point)
         decoder.train()
 
-    decoder = load_checkpoint(base).float().train()
+    decoder = to_train(base)
     watch(0, decoder)
     train_rows(
         decoder,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from hornbook.align.anchors import Dictionary, find_anchors
-from hornbook.align.checkpoints import folder_of
+from hornbook.align.checkpoints import folder_of, to_train
 from hornbook.align.forgetting import (
     ForgetLoader,
     ForgetLoss,
@@ -137,14 +137,12 @@ def train_rows(
 
 def reinforce(base: Path, texts: Sequence[str], folder: Path, how: Unlearning, *, seed: int = 0) -> Path:
     """The model trained further on the text to forget: what it raises is what the text teaches."""
-    from hornbook.model.hf import load_checkpoint
-
     tokenizer = Tokenizer.load(base)
     loader = ForgetLoader(
         text_rows(texts, tokenizer, time=how.time), None, rows=how.rows, keep_rows=0, seed=seed
     )
     return train_rows(
-        load_checkpoint(base).float().train(),
+        to_train(base),
         loader,
         Forgetting(loss="labels"),
         folder,
@@ -181,15 +179,13 @@ def forget_text(
     Raises:
         HornbookError: nothing to forget; a method that keeps something without anything to keep.
     """
-    from hornbook.model.hf import load_checkpoint
-
     if not forget:
         raise HornbookError("There is no text to forget.")
     if how.keeps != "nothing" and not retain:
         raise HornbookError(f"The method {how.method!r} holds on to text to keep, and none was given.")
     tokenizer = Tokenizer.load(base)
     facts: dict[str, Any] = {"settings": asdict(how)}
-    frozen = load_checkpoint(base).float().eval()
+    frozen = to_train(base).eval()
     for parameter in frozen.parameters():
         parameter.requires_grad_(False)
     rows = text_rows(forget, tokenizer, time=how.time)
@@ -203,7 +199,7 @@ def forget_text(
         strong = None
         if how.labels.alpha:
             made = reinforced or reinforce(base, forget, folder / "reinforced", how, seed=seed)
-            strong = load_checkpoint(made).float().eval()
+            strong = to_train(made).eval()
         labels = generic_labels(
             forget,
             tokenizer=tokenizer,
@@ -232,7 +228,7 @@ def forget_text(
         reference=frozen if keeps == "kl" else None,
     )
     train_rows(
-        load_checkpoint(base).float().train(),
+        to_train(base),
         loader,
         objective,
         folder,

@@ -148,7 +148,7 @@ def _forget_and_examine(
         tokenizer = Tokenizer.load(model)
 
         def watch(done: int, decoder: Decoder) -> None:
-            if every and done % every == 0:
+            if done % every == 0:
                 decoder.eval()
                 seen = familiarity(Engine(decoder, tokenizer, weights="fp32"), tests.cues)
                 bits = bits_per_byte(decoder, tokenizer, tests.generic, time=tests.time)
@@ -163,7 +163,7 @@ def _forget_and_examine(
             how,
             dictionary=anchors,
             reinforced=reinforced,
-            watch=watch,
+            watch=watch if every else None,
             seed=seed,
         )
         model = folder / "model"

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hornbook.align.checkpoints import folder_of
+from hornbook.align.checkpoints import folder_of, to_train
 from hornbook.data.corpus import Corpus
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
@@ -92,7 +92,6 @@ def _train(
     """One verifier, in a process of its own; its result is kept, so it is trained once."""
     import torch
 
-    from hornbook.model.hf import load_checkpoint
     from hornbook.train.objectives import TokenVerifier, token_verifier
     from hornbook.train.parallel import training_device
     from hornbook.train.settings import Phase
@@ -118,7 +117,7 @@ def _train(
     shutil.rmtree(data, ignore_errors=True)
     file = write_judged(data, judged, vocab_size=tokenizer.vocab_size, supervision=plan.supervision)
     torch.manual_seed(plan.seed)
-    decoder = load_checkpoint(plan.start, dtype=torch.float32, device=training_device()).train()
+    decoder = to_train(plan.start)
     if plan.fresh:
         decoder.reset_parameters()
     loader = VerifierLoader(file, rows, time, plan.seed)
