@@ -20,10 +20,22 @@ def test_it_runs_from_stories_to_report_and_a_second_run_makes_nothing(tmp_path:
         made.finish()
         assert all(done.cached for done in made.steps) or not again
     names = {claim.id for claim in made.claims}
-    assert {"grammar-first", "one-layer-follows-less", "unseen-combination", "does-not-copy"} <= names
+    assert {
+        "grammar-first",
+        "one-layer-follows-less",
+        "unseen-combination",
+        "does-not-copy",
+        "neurons-have-kinds",
+    } <= names
     assert all(claim.holds is None for claim in made.claims)
     page = (tmp_path / "tinystories-smoke" / "report.html").read_text()
-    for words in ("Size against quality", "Grades as the student grows", "Damage found", "Copying"):
+    for words in (
+        "Size against quality",
+        "Grades as the student grows",
+        "Damage found",
+        "Copying",
+        "Neurons by size",
+    ):
         assert words in page
 
 
@@ -43,6 +55,7 @@ def study(growth: dict[str, list[float]]) -> Study:
         followed={},
         copied={},
         grader={},
+        neurons={},
         judged=None,
         real=None,
     )

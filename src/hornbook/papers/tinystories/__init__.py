@@ -2,7 +2,8 @@
 
 Eldan and Li, "TinyStories" (arXiv 2305.07759), at the size of a laptop: a teacher writes stories from random
 word triples and features; students of three widths and three depths are raised on them, with and without
-instructions; loss, grammar, consistency, creativity, instructions and copying by size. Where the paper asks
+instructions; loss, grammar, consistency, creativity, instructions and copying by size; what single neurons
+do. Where the paper asks
 GPT-4, exact programs grade: the teacher's world is known, and `--judge` asks a model beside them.
 
     hornbook run tinystories --scale quick
@@ -22,6 +23,7 @@ from hornbook.evals.story_exam import (
     grade_completions,
 )
 from hornbook.evals.story_judge import judge_storytellers
+from hornbook.evals.story_neurons import read_neurons
 from hornbook.lab.run import Run
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
@@ -150,6 +152,7 @@ def recipe(run: Run, settings: Settings) -> None:
             for name, corpus, most in (("held-out stories", test, s.test), ("training stories", few, s.few))
         },
         grader=run.step(measure_grader, per_kind=s.damaged, sound=5 * s.damaged).facts,
+        neurons=run.step(read_neurons, students=cells, stories=test, count=s.read, workers=s.workers).facts,
         judged=run.step(
             judge_storytellers,
             graded=graded,

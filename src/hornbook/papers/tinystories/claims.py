@@ -36,12 +36,13 @@ def judge_claims(run: Run, study: Study) -> None:
     _instructions(run, study)
     _data(run, study)
     _memory(run, study)
+    _neurons(run, study)
 
 
 def _size(run: Run, study: Study) -> None:
     s = study.settings
     largest, smallest = name_of(s.largest), name_of(s.smallest)
-    shallow, narrow = (s.widths[-1], s.depths[0]), (s.widths[0], s.depths[-1])
+    shallow, narrow = s.shallow, (s.widths[0], s.depths[-1])
     one_layer, best = name_of(shallow), study.bits[s.largest]
     for name, sentence, worse in (
         ("width-lowers-loss", "At the greatest depth, wider students have a lower loss.", narrow),
@@ -208,5 +209,33 @@ def _memory(run: Run, study: Study) -> None:
             above=0.0,
             unit="difference of Rouge-2 precision, on beginnings of its training stories",
             why=f"Memoriser {_shown(memoriser)}, student {_shown(own)}.",
+        )
+    )
+
+
+def _neurons(run: Run, study: Study) -> None:
+    name = name_of(study.settings.shallow)
+    purity, fresh = study.neuron(name, "purity"), study.neuron(name, "fresh")
+    run.claim(
+        over_seeds(
+            "neurons-have-kinds",
+            "Neurons of the widest student of one layer are strongest at words of one kind.",
+            _minus(purity, fresh),
+            above=0.0,
+            paper_value="read by eye",
+            unit="share of one kind among ten words, above that of weights as they were drawn",
+            why=f"{_shown(purity)} against {_shown(fresh)}; words dealt out at random: "
+            f"{_shown(study.neuron(name, 'chance'))}.",
+        )
+    )
+    cost, others = study.neuron(name, "named", "cost"), study.neuron(name, "named", "others")
+    run.claim(
+        over_seeds(
+            "name-neuron-matters",
+            "Names lose more by silencing the neuron that is highest before them than by silencing others.",
+            _minus(cost, others),
+            above=0.0,
+            unit="nats a name",
+            why=f"{_shown(cost)} against {_shown(others)}; found and silenced on different stories.",
         )
     )

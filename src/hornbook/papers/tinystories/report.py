@@ -1,11 +1,13 @@
 """The report of the recipe `tinystories`: size against quality, growth, instructions, copying, stories."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any
 
 from hornbook.evals.story_exam import NGRAM, TEACHER
+from hornbook.evals.story_neurons import PURE
 from hornbook.lab.report import Bar, Report, Sample, Series
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import student_t_interval
@@ -33,6 +35,7 @@ def write_report(run: Run, study: Study) -> None:
     _instructions(report, study)
     _data(report, study)
     _memory(report, study)
+    _neurons(report, study)
     _stories(report, study)
     _grader(report, study)
     if study.judged is not None:
@@ -269,6 +272,62 @@ def _memory(report: Report, study: Study) -> None:
             for who in ("student", "memoriser")
             for one in study.copied[TRAINING][f"{who}/{seed}"]["closest"][:1]
         ],
+    )
+
+
+def _neurons(report: Report, study: Study) -> None:
+    s = study.settings
+    report.section(
+        "Neurons and heads",
+        "Of each neuron the ten different words at which it is strongest: the share of the commonest kind. "
+        "Of each head the share of its attention's variance that the distance to the word explains.",
+    )
+    cells = [name_of((width, depth)) for width in s.widths for depth in s.depths]
+    rows: list[list[object]] = []
+    for name in cells:
+        own = [study.neurons[f"{name}/{seed}"] for seed in s.seeds]
+        kinds: Counter[str] = Counter()
+        for one in own:
+            kinds.update(one["pure"])
+        everyone = sum(one["neurons"] for one in own)
+        heads = [head["distance"] for one in own for head in one["heads"]]
+        rows.append(
+            [
+                name,
+                *[_shown(study.neuron(name, key)) for key in ("purity", "fresh", "chance")],
+                ", ".join(f"{kind} {count / everyone:.0%}" for kind, count in kinds.most_common(3)) or "none",
+                *[_shown(study.neuron(name, "named", key)) for key in ("cost", "others")],
+                f"{min(heads):.2f} to {max(heads):.2f}",
+            ]
+        )
+    report.table(
+        [
+            *("width x depth", "of one kind", "in fresh weights", "dealt out", "neurons of a kind"),
+            *("cost of the name neuron", "of others", "heads: by distance"),
+        ],
+        rows,
+        title="Neurons by size",
+        note=f"Neurons of a kind: at least {PURE:.0%} of the ten words. Cost: nats that a name loses when "
+        "one neuron is silenced. Words that belong to no kind (the, and, suddenly) are left out.",
+    )
+    name = name_of(s.shallow)
+    one = study.neurons[f"{name}/{s.seeds[0]}"]
+    report.table(
+        ["layer, neuron", "of one kind", "strongest words"],
+        [
+            [
+                f"{row['layer']}, {row['neuron']}",
+                f"{row['purity']:.0%} {row['kind']}",
+                ", ".join(row["words"]),
+            ]
+            for row in one["strongest"]
+        ],
+        title=f"Some of the purest neurons of {name}",
+    )
+    report.tokens(
+        f"The name neuron of {name}, over a story",
+        [(text, value) for text, value in one["shown"]],
+        label="layer {layer}, neuron {neuron}: highest where a name comes next".format(**one["named"]),
     )
 
 

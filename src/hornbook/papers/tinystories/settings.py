@@ -62,6 +62,8 @@ class Settings:
     """Endings that are compared with the training stories."""
     damaged: int = 40
     """Stories of each kind of damage on which the grader itself is measured."""
+    read: int = 40
+    """Held-out stories over which neurons and heads are read."""
     judged: int = 12
     """Beginnings whose endings a judge grades."""
     seeds: tuple[int, ...] = (0, 1, 2, 3)
@@ -75,9 +77,9 @@ class Settings:
             raise HornbookError("widths and depths: at least one of each is needed.")
         if list(self.ends) != sorted(set(self.ends)) or any(not 0 < end < 1 for end in self.ends):
             raise HornbookError(f"ends is {self.ends}; growing shares between 0 and 1 are accepted.")
-        if max(self.beginnings, self.prompts, self.copies) > self.test:
+        if max(self.beginnings, self.prompts, self.copies, self.read) > self.test:
             raise HornbookError(
-                f"test is {self.test}; beginnings, prompts and copies may be at most that many."
+                f"test is {self.test}; beginnings, prompts, copies and read may be at most that many."
             )
 
     def heads(self, width: int) -> int:
@@ -87,6 +89,10 @@ class Settings:
     @property
     def smallest(self) -> tuple[int, int]:
         return self.widths[0], self.depths[0]
+
+    @property
+    def shallow(self) -> tuple[int, int]:
+        return self.widths[-1], self.depths[0]
 
     @property
     def largest(self) -> tuple[int, int]:
@@ -150,6 +156,7 @@ SCALES = {
         prompts=2,
         copies=4,
         damaged=4,
+        read=4,
         judged=2,
         seeds=(0,),
         workers=1,
@@ -174,6 +181,7 @@ SCALES = {
         prompts=200,
         copies=100,
         damaged=200,
+        read=400,
         judged=44,
         workers=1,
     ),

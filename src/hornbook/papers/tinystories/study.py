@@ -28,6 +28,7 @@ class Study:
     followed: Mapping[str, Any]
     copied: Mapping[str, Mapping[str, Any]]
     grader: Mapping[str, Any]
+    neurons: Mapping[str, Any]
     judged: Mapping[str, Any] | None
     real: Mapping[str, Any] | None
 
@@ -55,6 +56,16 @@ class Study:
     def copies(self, beginnings: str, who: str, what: str = "nearest") -> list[float]:
         """A figure of `check_copying` for "student" or "memoriser"."""
         return [self.copied[beginnings][f"{who}/{seed}"][what] for seed in self.settings.seeds]
+
+    def neuron(self, name: str, *keys: str) -> list[float]:
+        """A figure of `read_neurons`, such as "purity", or "named", "cost"."""
+        found = []
+        for seed in self.settings.seeds:
+            value = self.neurons[f"{name}/{seed}"]
+            for key in keys:
+                value = value[key]
+            found.append(value)
+        return found
 
     def reached(self, aspect: str, share: float = 0.9) -> list[float]:
         """When the largest student first had this share of its final grade, in doublings of the training
