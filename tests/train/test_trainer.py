@@ -12,18 +12,19 @@ import numpy as np
 import pytest
 import torch
 from small_training import CyclingLoader, tiny_config
+from torch import nn
 
 from hornbook.errors import HornbookError
 from hornbook.lab.progress import NullProgress
 from hornbook.model import native
 from hornbook.model.decoder import Decoder
-from hornbook.model.hf import load_checkpoint
+from hornbook.model.hf import load_checkpoint, save_checkpoint
 from hornbook.train import checkpoint
 from hornbook.train.metrics import read
 from hornbook.train.objectives import Loss, next_token
 from hornbook.train.schedule import Schedule
 from hornbook.train.settings import OptimizerSettings, Phase, TrainSettings
-from hornbook.train.trainer import Trainer
+from hornbook.train.trainer import Trainer, TrainResult
 from hornbook.train.validation import Validation
 
 
@@ -82,6 +83,7 @@ import sys
 sys.path.insert(0, {tests!r})
 from pathlib import Path
 import torch
+from torch import nn
 torch.set_num_threads(1)
 from small_training import CyclingLoader, tiny_config
 from hornbook.lab.progress import NullProgress
@@ -89,7 +91,7 @@ from hornbook.model.decoder import Decoder
 from hornbook.train.objectives import next_token
 from hornbook.train.schedule import Schedule
 from hornbook.train.settings import OptimizerSettings, Phase, TrainSettings
-from hornbook.train.trainer import Trainer
+from hornbook.train.trainer import Trainer, TrainResult
 
 torch.manual_seed(1)
 model = Decoder(tiny_config(residual_dropout=0.1))
@@ -211,6 +213,41 @@ def test_a_finished_run_trains_no_further(tmp_path: Path) -> None:
     result = train(tmp_path)
     assert result.steps == 8
     assert (tmp_path / "metrics.jsonl").read_text() == before
+
+
+@pytest.mark.parametrize("phase", ["first", "second"])
+def test_a_run_killed_before_it_wrote_the_model_of_a_phase_writes_it(tmp_path: Path, phase: str) -> None:
+    def run(folder: Path, dies: str = "") -> TrainResult:
+        def save(trained: nn.Module, where: Path) -> None:
+            ended = {4: "first", 8: "second"}[trainer.position.step]
+            if ended == dies:
+                raise MemoryError("no room for a copy")
+            assert isinstance(trained, Decoder)
+            save_checkpoint(trained, where / ended)
+
+        trainer = Trainer(
+            model(),
+            next_token,
+            [Phase(name=name, loader=CyclingLoader(), steps=4) for name in ("first", "second")],
+            settings(),
+            folder,
+            validation=Validation({"x": [CyclingLoader().batch(99)]}, np.ones(32, np.int64)),
+            save_model=save,
+        )
+        return trainer.run(NullProgress(), say=lambda sentence: None)
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(MemoryError):
+        run(tmp_path / "broken", dies=phase)
+    resumed = run(tmp_path / "broken")
+    assert resumed.bits_per_byte == whole.bits_per_byte
+    assert resumed.loss == whole.loss
+    lines = [line for line in read(tmp_path / "broken" / "metrics.jsonl") if "loss" in line]
+    assert resumed.seconds == pytest.approx(sum(line["seconds"] for line in lines))
+    assert resumed.tokens_per_second == pytest.approx(resumed.tokens / resumed.seconds)
+    for name in ("first", "second"):
+        one, other = (load_checkpoint(tmp_path / run / name).state_dict() for run in ("whole", "broken"))
+        assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_accumulation_equals_the_big_batch_with_ragged_masks(tmp_path: Path) -> None:
@@ -335,7 +372,7 @@ def test_validation_is_bits_per_byte_and_runs_once(tmp_path: Path) -> None:
                 nats -= log_p[row, column, target]
                 total += size[target]
     assert result.bits_per_byte["all"] == pytest.approx(nats / np.log(2) / total, rel=1e-4)  # type: ignore[attr-defined]
-    run()
+    assert run() == result  # of a finished run: nothing is done again, and nothing is forgotten
     assert [line for line in read(tmp_path / "metrics.jsonl") if "bits_per_byte" in line] == lines
 
 

@@ -19,12 +19,14 @@ class Metrics:
 
     def __init__(self, path: Path | None, *, done: int, sinks: tuple[Sink, ...] = ()) -> None:
         self.path, self.sinks = path, sinks
-        self.evaluated = False
+        self.evaluated: Mapping[str, float] | None = None  # bits per byte that were measured at `done`
         self._file: TextIO | None = None
         if path is None:  # a rank that does not report
             return
         kept = [line for line in read(path) if _belongs(line, done)]
-        self.evaluated = any(line["step"] == done and "bits_per_byte" in line for line in kept)
+        for line in kept:
+            if line["step"] == done and "bits_per_byte" in line:
+                self.evaluated = line["bits_per_byte"]
         text = "".join(json.dumps(line) + "\n" for line in kept)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".partial")

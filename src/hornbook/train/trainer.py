@@ -53,8 +53,8 @@ class ProgressLike(Protocol):
 class TrainResult:
     """What a run came to.
 
-    steps, tokens: optimizer steps and input positions, over all attempts. loss: mean over the last tenth of
-    the steps (at most 50). seconds, tokens_per_second: of this attempt, training steps alone.
+    Over all attempts, as if there had been one: steps, tokens: optimizer steps and input positions. loss:
+    mean over the last tenth of the steps (at most 50). seconds, tokens_per_second: of training steps alone.
     bits_per_byte: of the last validation, by domain. skipped: steps the guard refused. processes: how many
     shared the rows. kernels: whether the compiled kernels served (both change results by rounding alone).
     """
@@ -78,6 +78,7 @@ class _Position:
     step: int = 0
     tokens: int = 0
     trained: int = 0
+    seconds: float = 0.0
     losses: list[float] = field(default_factory=list)
 
 
@@ -359,15 +360,19 @@ class Trainer:
     def _loop(self, progress: ProgressLike | None, log: Callable[..., None] | None) -> TrainResult:
         settings, position = self.settings, self.position
         self.model.train()
-        saved_at, saved_step, busy, begun = time.monotonic(), position.step, 0.0, position.tokens
+        saved_at, saved_step = time.monotonic(), position.step
         scores: Mapping[str, float] = {}
-        if position.step and self._evaluation_due(position.step) and not self.metrics.evaluated:
-            scores = self._evaluate()
+        if position.step:  # what came after the checkpoint may not have been done
+            self._save_ended()
+            scores = self.metrics.evaluated or {}
+            unscored = self.world.rank == 0 and not scores and self._evaluation_due(position.step)
+            if any(self._agree(unscored)):
+                scores = self._evaluate()
         while position.step < self.steps:
             started = time.perf_counter()
             numbers = self._step()
             seconds = time.perf_counter() - started
-            busy += seconds
+            position.seconds += seconds
             tokens = numbers["tokens"]
             numbers |= {"tokens_per_second": tokens / seconds, "seconds": seconds}
             self.metrics.write(position.step - 1, numbers)
@@ -379,16 +384,12 @@ class Trainer:
             due = settings.checkpoint_seconds and time.monotonic() - saved_at >= settings.checkpoint_seconds
             due = due or bool(settings.checkpoint_steps and position.step % settings.checkpoint_steps == 0)
             stop, due = self._agree(self._stop, bool(due))
-            ended = [s for s in self.stretches if s.last == position.step]
+            ended = any(s.last == position.step for s in self.stretches)
             evaluate = self._evaluation_due(position.step)
             if due or stop or ended or evaluate:
                 self._save()
                 saved_at, saved_step = time.monotonic(), position.step
-            if ended:
-                finished = self.model if self.shards is None else self.shards.whole_model()
-                if self.world.rank == 0 and finished is not None:
-                    self.save_model(finished, self.folder)
-                self.world.barrier()
+            self._save_ended()
             if stop and position.step < self.steps:
                 self._say(
                     f"Stopped at step {position.step} of {self.steps}; everything is saved in {self.folder}. "
@@ -404,8 +405,8 @@ class Trainer:
             steps=position.step,
             tokens=position.tokens,
             loss=sum(last) / max(1, len(last)),
-            seconds=busy,
-            tokens_per_second=(position.tokens - begun) / busy if busy else 0.0,
+            seconds=position.seconds,
+            tokens_per_second=position.tokens / position.seconds if position.seconds else 0.0,
             bits_per_byte=scores,
             skipped=self.guard.skipped,
             folder=self.folder,
@@ -495,6 +496,15 @@ class Trainer:
         return norm
 
     # ------------------------------------------------------------------ between steps
+
+    def _save_ended(self) -> None:
+        """Writes the finished model where a phase ends."""
+        if not any(s.last == self.position.step for s in self.stretches):
+            return
+        finished = self.model if self.shards is None else self.shards.whole_model()
+        if self.world.rank == 0 and finished is not None:
+            self.save_model(finished, self.folder)
+        self.world.barrier()
 
     def _evaluation_due(self, step: int) -> bool:
         if self.validation is None:
