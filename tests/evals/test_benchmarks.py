@@ -15,9 +15,11 @@ from hornbook.evals.benchmarks.items import make_items
 from hornbook.evals.benchmarks.run import Asking, load_items, run_card
 from hornbook.evals.benchmarks.scorers import SCORERS, scorer
 from hornbook.evals.benchmarks.source import read_rows
-from hornbook.evals.comparison import compare, on_same_items
-from hornbook.evals.result import Result, as_json
+from hornbook.evals.comparison import as_text, compare, on_same_items
+from hornbook.evals.result import Result, as_json, score_of
+from hornbook.evals.result import as_text as table
 from hornbook.evals.sample_store import SampleStore
+from hornbook.lab.statistics import wilson_interval
 from hornbook.lm.base import Advances, Capabilities, Completion, Failure, Message, Request, Score
 
 ARC = {
@@ -526,3 +528,94 @@ def test_the_package_is_read_in_place_also_where_it_has_another_split(
     results = suite.evaluate(Known(likes="sun"), tasks=["benchmarks"], benchmarks=Asking(shots=0))
     assert [result.task for result in results] == ["arc-easy", "piqa"]
     assert results[0].scores[0].value == 1.0
+
+
+def test_a_single_item_and_equal_items_have_no_zero_width() -> None:
+    assert score_of("f1", [0.5]).interval == pytest.approx(wilson_interval(0.5, 1))
+    assert score_of("grade", [5.5, 5.5], scale=(1, 10)).interval.low < 3
+    one = score_of("grade of turn 2", [1.0], scale=(1, 10))  # the worst grade, and no rate of 100 %
+    assert one.value == one.interval.low == 1
+    assert one.interval.high > 5
+    assert score_of("exact", [1.0, 0.0, 1.0]).interval == wilson_interval(2, 3)
+
+
+def test_questions_on_one_passage_are_no_independent_evidence(tmp_path: Path) -> None:
+    """Three passages with eight questions each, all of a passage right or all of it wrong."""
+    drop = cards()["drop"]
+    rows = [
+        {"passage": f"p{n % 3}", "question": f"q{n}", "answers_spans": {"spans": ["4" if n % 3 else "5"]}}
+        for n in range(24)
+    ]
+    write(tmp_path, "drop_validation", rows)
+    asking = Asking(data=tmp_path)
+    result = run_card(drop, Known(says="4"), asking)
+    together, alone = result.scores[0], score_of("f1", result.outcomes["f1"])
+    assert together.value == pytest.approx(2 / 3)
+    assert together.interval.high - together.interval.low > 2 * (alone.interval.high - alone.interval.low)
+    assert result.details["clusters"] == 3
+    other = run_card(drop, Known(says="5", fails="q3"), asking)
+    found = {one.name: one for one in compare([result], [other])}["exact"]
+    assert found.items == 23
+    assert found.interval[0] < 0 < found.interval[1]
+    assert found.p > 0.3
+    again = Result.from_json(json.loads(as_json([result]))[0])
+    assert again.clusters == result.clusters
+    assert compare([again], [other])[1].p == found.p
+
+
+def test_bits_per_byte_are_compared_text_by_text(tmp_path: Path) -> None:
+    class Reader(Known):
+        def __init__(self, nats: float) -> None:
+            super().__init__()
+            self.nats = nats
+
+        def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+            return [Score(-self.nats * len(end.encode()), len(end)) for _, end in pairs]
+
+    write(tmp_path, "wikitext2_raw_test", [{"text": "a" * n} for n in (3, 9, 40)])
+    asking = Asking(data=tmp_path)
+    worse, better = (run_card(cards()["wikitext"], Reader(nats), asking) for nats in (0.9, 0.6))
+    [found] = compare([worse], [better])
+    assert found.name == "bits per byte"
+    assert found.value == pytest.approx(0.3 / math.log(2))
+    assert "+0.433" in as_text([found])
+
+
+def test_equal_answers_do_not_make_a_difference_certain(tmp_path: Path) -> None:
+    write(tmp_path, "svamp", [{"Body": f"b{n}", "Question": "q", "Answer": 3} for n in range(4)])
+    asking = Asking(data=tmp_path)
+    right, wrong = (run_card(cards()["svamp"], Known(says=text), asking) for text in "34")
+    [same], [apart] = compare([right], [right]), compare([right], [wrong])
+    assert (same.value, same.p) == (0.0, 1.0)
+    assert same.interval[0] < -0.4
+    assert same.interval[1] > 0.4
+    assert apart.value == apart.interval[1] == 1.0
+    assert apart.interval[0] < 0.2
+
+
+def test_what_was_cut_or_not_graded_is_said(tmp_path: Path) -> None:
+    class Short(Known):
+        def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+            return [replace(score, cut=5) for score in super().score(pairs)]
+
+    items = make_items(cards()["arc-easy"], [ARC])
+    result = run_card(cards()["arc-easy"], Short(), Asking(), items=items)
+    assert "cut: 1 of 1 questions are longer than the model's context" in table([result])
+    row = {"prompt": "p", "instruction_id_list": ["new:thing"], "kwargs": [{}]}
+    other = {"prompt": "q", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
+    ifeval = cards()["ifeval"]
+    result = run_card(ifeval, Known(says="a"), Asking(), items=make_items(ifeval, [row, other]))
+    assert "unscored: 1 of 2 answers could not be graded" in table([result])
+
+
+def test_questions_that_are_too_long_are_not_said_to_be_asked_again(tmp_path: Path) -> None:
+    class Small(Known):
+        def complete(
+            self, requests: Sequence[Request], *, progress: Advances | None = None
+        ) -> list[Completion | Failure]:
+            return [Failure(kind="bad_request", message="The prompt has 300 tokens.")] * len(requests)
+
+    write(tmp_path, "gsm8k_test", [{"question": "q", "answer": "#### 1"}])
+    write(tmp_path, "gsm8k_train", [{"question": f"q{n}", "answer": "#### 1"} for n in range(5)])
+    with pytest.raises(HornbookError, match=r"300 tokens\.\)\. Fewer examples .*--shots 0"):
+        run_card(cards()["gsm8k"], Small(), Asking(data=tmp_path))

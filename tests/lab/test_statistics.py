@@ -9,6 +9,8 @@ import scipy.stats  # comes with scikit-learn
 
 from hornbook.lab.statistics import (
     bootstrap_interval,
+    clustered_interval,
+    clustered_p,
     incomplete_beta,
     paired_bootstrap,
     permutation_p,
@@ -18,6 +20,26 @@ from hornbook.lab.statistics import (
     student_t_quantile,
     wilson_interval,
 )
+
+
+def test_clusters_of_equal_values_count_once() -> None:
+    """Each value three times over, a cluster each: Student's interval of the values themselves."""
+    values = [0.2, 0.9, 0.4, 0.7, 0.1]
+    repeated, clusters = [v for v in values for _ in range(3)], [i for i in range(5) for _ in range(3)]
+    assert clustered_interval(repeated, clusters) == pytest.approx(student_t_interval(values))
+    wide, narrow = clustered_interval(repeated, clusters), clustered_interval(repeated, range(15))
+    assert wide.high - wide.low > 1.7 * (narrow.high - narrow.low)
+    with pytest.raises(ValueError, match="one cluster"):
+        clustered_interval(values, "aaaaa")
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.2, 0.45, 0.6])
+def test_the_p_value_of_clusters_is_that_of_their_interval(shift: float) -> None:
+    values = [v - shift for v in (0.2, 0.9, 0.4, 0.7, 0.1, 0.5, 0.8, 0.3)]
+    p = clustered_p(values, "aabbcdde")
+    for confidence in (0.5, 0.9, 0.95, 0.99):
+        low, high = clustered_interval(values, "aabbcdde", confidence=confidence)
+        assert (p < 1 - confidence) == (not low <= 0 <= high)
 
 
 def test_percentile_bootstrap_matches_every_resample_enumerated():

@@ -268,7 +268,7 @@ def _result(
         items=len(questions),
         seconds=seconds,
         scores=(
-            *(score_of(name, outcomes[name]) for name in names),
+            *(score_of(name, outcomes[name], scale=(1.0, 10.0)) for name in names),
             *_columns([known[question.id]["judge"] for question in questions]),
         ),
         outcomes=outcomes,

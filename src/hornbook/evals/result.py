@@ -5,9 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from hornbook.lab.statistics import Interval, bootstrap_interval, wilson_interval
+from hornbook.lab.statistics import Interval, bootstrap_interval, clustered_interval, wilson_interval
 from hornbook.lm.base import Failure, LanguageModel
 
+BITS_PER_BYTE = "bits per byte"
 _SAMPLES = 12
 _NAMED = 8
 
@@ -32,6 +33,7 @@ class Result:
     details:    what else is known (reasons of failure, rates by kind, ...).
     unfinished: why some items were not answered; empty when all were.
     ids:        of the items, where they have names that outlast a run.
+    clusters:   of the items, where some share something (a passage): intervals draw these, not items.
     """
 
     task: str
@@ -43,6 +45,7 @@ class Result:
     details: Mapping[str, Any] = field(default_factory=dict)
     unfinished: str = ""
     ids: tuple[str, ...] = ()
+    clusters: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> "Result":
@@ -51,7 +54,8 @@ class Result:
         fields["scores"] = tuple(
             Score(**{**score, "interval": Interval(*score["interval"])}) for score in told["scores"]
         )
-        return cls(**{**fields, "ids": tuple(fields.get("ids", ()))})
+        named = {name: tuple(fields.get(name, ())) for name in ("ids", "clusters")}
+        return cls(**{**fields, **named})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,22 +67,49 @@ class Task:
     run: Callable[[LanguageModel, int, int], Result]
 
 
-def score_of(name: str, values: Sequence[float]) -> Score:
-    """The mean of one value an item; Wilson's interval where all are 0 or 1, else the bootstrap's."""
-    if all(value in (0.0, 1.0) for value in values):
-        interval = wilson_interval(int(sum(values)), len(values))
+def score_of(
+    name: str,
+    values: Sequence[float],
+    *,
+    clusters: Sequence[str] = (),
+    scale: tuple[float, float] = (0.0, 1.0),
+) -> Score:
+    """The mean of one value an item, with its 95 % interval.
+
+    Wilson's where all are one end of the scale or the other, else the bootstrap's. Values that are all
+    equal (a single one, say) tell nothing of their spread: they get Wilson's interval of a rate with that
+    mean, which has the greatest variance there can be on the scale.
+
+    Args:
+        clusters: one a value, where some values belong together: Student's t over clusters; where these are
+            all alike, Wilson's with as many trials as there are clusters.
+        scale: the least and the greatest value there can be.
+    """
+    low, high = scale
+    mean = sum(values) / len(values)
+    groups = len(set(clusters)) if clusters else len(values)
+    if len(set(values)) == 1 or groups == 1 or (groups == len(values) and set(values) <= {low, high}):
+        share = (mean - low) / (high - low)
+        ends = wilson_interval(share * groups, groups)
+        interval = Interval(*(low + (high - low) * end for end in ends))
+    elif groups < len(values):
+        interval = clustered_interval(values, clusters)
+        interval = Interval(max(low, interval.low), min(high, interval.high))
     else:
         interval = bootstrap_interval(values)
-    return Score(name=name, value=sum(values) / len(values), interval=interval)
+    return Score(name=name, value=mean, interval=interval)
 
 
 def not_answered(failures: Mapping[str, Failure], asked: int) -> str:
-    """The sentence on items that were not answered: how many, which, and the reason of the first."""
+    """The sentence on items that were not answered: how many, which, the reason of the first, what to do."""
     first = next(iter(failures.values()))
     names = ", ".join(list(failures)[:_NAMED]) + (", ..." if len(failures) > _NAMED else "")
+    again = "The same command asks for these again."
+    if all(failure.kind == "bad_request" for failure in failures.values()):
+        again = "Asked again they would fail again; fewer examples (--shots) make questions shorter."
     return (
         f"{len(failures)} of {asked} items were not answered ({names}), the first: {first.kind}: "
-        f"{first.message} The same command asks for these again."
+        f"{first.message} {again}"
     )
 
 
@@ -116,11 +147,26 @@ def as_text(results: Sequence[Result]) -> str:
             lines.append(
                 f"{result.task:<{wide}} {score.name:<18} {shown} {result.items:>5}  {result.seconds:>7.1f}"
             )
+        lines += [f"{'':<{wide}} {sentence}" for sentence in remarks(result)]
         if result.unfinished:
             lines.append(
                 f"{result.task if not result.scores else '':<{wide}} unfinished: {result.unfinished}"
             )
     return "\n".join(lines)
+
+
+def remarks(result: Result) -> list[str]:
+    """What a reader of the scores has to know: answers that were not graded, questions that were cut."""
+    unscored, cut = result.details.get("unscored", 0), result.details.get("cut", 0)
+    told = []
+    if unscored:
+        told.append(f"unscored: {unscored} of {result.items + unscored} answers could not be graded")
+    if cut:
+        told.append(
+            f"cut: {cut} of {result.items} questions are longer than the model's context; their beginning "
+            "was left out (--shots)"
+        )
+    return told
 
 
 def as_json(results: Sequence[Result]) -> str:

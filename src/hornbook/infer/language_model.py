@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -141,7 +142,14 @@ class LocalModel:
         spaces at the prompt's end counted to the continuation, as evaluation harnesses do. An empty
         prompt stands for the end-of-text token. Of a prompt beyond the context its end is kept.
         """
-        return self._score([self._split(prompt, continuation) for prompt, continuation in pairs])
+        split, cut = [], []
+        for prompt, continuation in pairs:
+            before, after = self._split(prompt, continuation)
+            room = max(0, self.engine.config.max_position - len(after))
+            cut.append(max(0, len(before) - room) if room else 0)
+            split.append((before[cut[-1] :], after))
+        found = self._score(split)
+        return [replace(score, cut=lost) if lost else score for score, lost in zip(found, cut)]
 
     def score_answers(self, pairs: Sequence[tuple[Sequence[Message], str]]) -> list[Score]:
         """Log-likelihood of each answer after a conversation in the model's chat template.
@@ -182,9 +190,7 @@ class LocalModel:
         if not prompt:
             return [self.tokenizer.end_of_text], self.tokenizer.encode(continuation)
         before = self.tokenizer.encode(prompt)
-        after = self.tokenizer.encode(prompt + continuation)[len(before) :]
-        room = self.engine.config.max_position - len(after)
-        return before[max(0, len(before) - room) :] if room > 0 else before, after
+        return before, self.tokenizer.encode(prompt + continuation)[len(before) :]
 
     def _prompt(self, request: Request) -> list[int] | Failure:
         if request.tools:

@@ -250,13 +250,15 @@ class Score:
     """How likely a continuation is after a prompt.
 
     `logprob` is the sum over the continuation's `tokens`, natural logarithm;
-    `greedy` says whether each token was the likeliest one.
+    `greedy` says whether each token was the likeliest one; `cut` tokens of the prompt's beginning were left
+    out because they did not fit the model's context.
     """
 
     logprob: float
     tokens: int
     greedy: bool = False
     token_logprobs: tuple[float, ...] = ()
+    cut: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,10 +9,10 @@ from fastapi import Form, Request
 from fastapi.responses import RedirectResponse, Response
 
 from hornbook.errors import HornbookError
-from hornbook.evals.comparison import on_same_items
+from hornbook.evals.comparison import difference
 from hornbook.evals.result import Result
 from hornbook.lab.history import finished_runs
-from hornbook.lab.statistics import PairedDifference, paired_bootstrap
+from hornbook.lab.statistics import PairedDifference
 from hornbook.studio import pages
 from hornbook.studio.pages import NotHere, studio_of
 
@@ -121,17 +121,17 @@ def _differences(first: Measured, second: Measured) -> list[Difference]:
     for task in dict.fromkeys([*first.results, *second.results]):
         left, right = first.results.get(task), second.results.get(task)
         for score in dict.fromkeys([*_scores(left), *_scores(right)]):
-            pairs = None
+            paired, items = None, 0
             if left is not None and right is not None and (first.seed == second.seed or left.get("ids")):
-                pairs = on_same_items(score, Result.from_json(left), Result.from_json(right))
+                paired, items = difference(score, Result.from_json(left), Result.from_json(right))
             found.append(
                 Difference(
                     task=task,
                     score=score,
                     first=_scores(left).get(score),
                     second=_scores(right).get(score),
-                    difference=paired_bootstrap(*pairs) if pairs else None,
-                    items=len(pairs[0]) if pairs else 0,
+                    difference=paired,
+                    items=items,
                 )
             )
     return found

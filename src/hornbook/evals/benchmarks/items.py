@@ -23,6 +23,7 @@ class Item:
     questions: what stands before the answer, examples included; one for all choices, or one a choice.
     choices:   what may stand after it, delimiter included (kind "choice"); else empty.
     gold:      the right choice's number; for "generate" what the scorer compares with.
+    cluster:   what it shares with others, shortened; empty: nothing.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Item:
     questions: tuple[str, ...]
     choices: tuple[str, ...]
     gold: Any
+    cluster: str = ""
     row: Row = field(repr=False)
 
 
@@ -99,7 +101,7 @@ class _Reader:
             }
             self._expressions = {
                 name: environment.compile_expression(getattr(ask, name), undefined_to_none=False)
-                for name in ("where", "choices", "options", "gold", "group")
+                for name in ("where", "choices", "options", "gold", "group", "cluster")
                 if getattr(ask, name)
             }
         except TemplateSyntaxError as error:
@@ -126,6 +128,11 @@ class _Reader:
 
     def group(self, row: Row, number: int) -> str:
         return str(self._fill("group", row, number)) if "group" in self._expressions else ""
+
+    def cluster(self, row: Row, number: int) -> str:
+        if "cluster" not in self._expressions:
+            return ""
+        return sha256_of(str(self._fill("cluster", row, number)))[:12]
 
     def _choices(self, row: Row, number: int) -> list[str]:
         if "choices" not in self._expressions:
@@ -185,6 +192,7 @@ class _Reader:
             questions=questions,
             choices=tuple(joined),
             gold=gold,
+            cluster=self.cluster(row, number),
             row=row,
         )
 

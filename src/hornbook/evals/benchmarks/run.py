@@ -11,7 +11,7 @@ import numpy as np
 
 from hornbook.errors import HornbookError
 from hornbook.evals.asking import converses
-from hornbook.evals.result import Result, Score, both_sides, not_answered, score_of
+from hornbook.evals.result import BITS_PER_BYTE, Result, Score, both_sides, not_answered, score_of
 from hornbook.evals.sample_store import SampleStore, run_key
 from hornbook.lab.statistics import Interval
 from hornbook.lm.base import Advances, Failure, LanguageModel, Message, require
@@ -161,6 +161,8 @@ def run_card(
     if not done:
         first = next(iter(failures.values()), None)
         why = f" ({first.kind}: {first.message})" if first else ""
+        if first and first.kind == "bad_request" and (shots or "worked" in told):
+            why += ". Fewer examples make questions shorter: --shots 0"
         raise HornbookError(f"{model.identity} answered none of the {len(items)} items of {card.name}{why}.")
     details = {**told, "run": run_key(told)}
     return _summary(card, done, failures, details, time.perf_counter() - began)
@@ -187,7 +189,7 @@ def _likelihoods(
             pairs += [(item.questions[0], choice) for choice in item.choices]
         spans.append((begin, len(pairs)))
     scores = _score_in_turns(card, model, pairs) if chat else model.score(pairs)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for item, (begin, end) in zip(items, spans):
         own = scores[begin:end]
         logprobs = [score.logprob for score in own]
@@ -199,6 +201,8 @@ def _likelihoods(
             "logprobs": logprobs,
             "read": options[best].strip() if options else "",
         }
+        if any(score.cut for score in own):
+            found[item.id]["cut"] = True
     return found
 
 
@@ -257,14 +261,21 @@ def _summary(
     for _, sample in scored:
         for name, value in sample["values"].items():
             outcomes.setdefault(name, []).append(float(value))
+    clusters = tuple(item.cluster or item.id for item, _ in scored) if card.ask.cluster else ()
     scores = [
-        score_of(name, values) for name, values in outcomes.items() if name not in ("bits", "bytes", "nats")
+        score_of(name, values, clusters=clusters if len(clusters) == len(values) else ())
+        for name, values in outcomes.items()
+        if name not in ("bits", "bytes", "nats")
     ]
     if card.kind == "text":
         scores.append(_bits_per_byte(outcomes))
     scores.sort(key=lambda score: score.name != card.metric)
     unscored = len(done) - len(scored)
     details: dict[str, Any] = {**told, "published": card.published, "unscored": unscored}
+    if cut := sum(bool(sample.get("cut")) for _, sample in done):
+        details["cut"] = cut
+    if clusters:
+        details["clusters"] = len(set(clusters))
     if "nats" in outcomes:
         details["perplexity"] = float(np.exp(np.mean(outcomes["nats"])))
     groups = sorted({item.group for item, _ in scored} - {""})
@@ -295,6 +306,7 @@ def _summary(
         details=details,
         unfinished=unfinished,
         ids=tuple(item.id for item, _ in scored),
+        clusters=clusters,
     )
 
 
@@ -311,5 +323,5 @@ def _bits_per_byte(outcomes: Mapping[str, Sequence[float]]) -> Score:
     pairs = [(bits, int(size)) for bits, size in zip(outcomes["bits"], outcomes["bytes"], strict=True)]
     found = summarize(pairs)
     return Score(
-        name="bits per byte", value=found.value, interval=Interval(found.low, found.high), better="lower"
+        name=BITS_PER_BYTE, value=found.value, interval=Interval(found.low, found.high), better="lower"
     )

@@ -170,16 +170,25 @@ def _from_hub(card: Card, split: str) -> list[Row]:
         raise HornbookError(
             f"{card.name} would be fetched from the hub, which needs: pip install 'hornbook[hub]'"
         ) from None
-    try:
-        found = load_dataset(
-            card.source.hub,
-            card.source.config or None,
-            split=split,
-            revision=card.source.revision,
-        )
-    except Exception as error:
-        raise HornbookError(
-            f"{card.name}: the hub's data set {card.source.hub} could not be fetched "
-            f"({type(error).__name__}: {error})."
-        ) from None
-    return list(found)
+    told = card.source
+    rows: list[Row] = []
+    for config in told.configs or (told.config,):
+        name = told.hub.format(config=config)
+        # A part that is a data set of its own has no configurations.
+        within = None if "{config}" in told.hub else config or None
+        try:
+            found = load_dataset(name, within, split=split, revision=told.revision)
+        except Exception as error:
+            raise HornbookError(
+                f"{card.name}: the split {split!r} of the hub's data set {name}"
+                f"{f' ({within})' if within else ''} could not be fetched "
+                f"({type(error).__name__}: {_first_line(error)}). Check that this machine reaches the hub, "
+                "or name a folder that holds the items with --data."
+            ) from None
+        more = {told.config_field: config} if told.config_field else {}
+        rows += [{**row, **more} for row in found]
+    return rows
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no reason given"])[0].rstrip(".")
