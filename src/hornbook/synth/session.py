@@ -23,8 +23,9 @@ from hornbook.synth.judging import keep_judged
 from hornbook.synth.phi4.steps import choose_seeds
 from hornbook.synth.steps import write_stories
 from hornbook.synth.teacher import SIMULATED
+from hornbook.synth.teaching import PREVIEW
 from hornbook.synth.writers import Writer
-from hornbook.synth.writing import PREVIEW, NothingPassed, text_of
+from hornbook.synth.writing import NothingPassed, text_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,10 @@ class Session:
         if self.budget is not None and not any(price.known for price in self.prices.values()):
             raise HornbookError("A budget of money needs a price: --price IN/OUT, per million tokens.")
         self.teacher = self.teacher or self.writer.default_teacher
-        self._arguments = self.writer.arguments(teacher=self.teacher, given=self.options)
+        given = dict(self.options)
+        if self.teacher != SIMULATED and self.writer.model and self.writer.takes("steered"):
+            given.setdefault("steered", True)
+        self._arguments = self.writer.arguments(teacher=self.teacher, given=given)
         self.ledger = self._new_ledger()
 
     @property
@@ -120,7 +124,10 @@ class Session:
 
     def _read(self, rows: int) -> Artifact | Path:
         if self.writer.needs == "stories":
-            return self.run.step(write_stories, rows=rows, seed=self.seed, teacher=self.teacher)
+            steered = self.teacher != SIMULATED
+            return self.run.step(
+                write_stories, rows=rows, seed=self.seed, teacher=self.teacher, steered=steered
+            )
         if self.writer.needs == "seeds" and self.seeds is not None:
             return self.seeds
         documents = self.run.step(gather, source=as_source(self.source), limit_bytes=self.source_bytes)
