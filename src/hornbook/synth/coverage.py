@@ -180,12 +180,14 @@ class Cells:
     def _embed(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         words = split(list(texts))
         rarest = max(self.weights.values(), default=1.0)
-        weight = np.array([self.weights.get(word, rarest) for word in words.hashes.tolist()])
-        bits = mix(words.hashes)[:, None] >> np.arange(64, dtype=np.uint64)[None] & np.uint64(1)
+        kinds, place = np.unique(words.hashes, return_inverse=True)
+        weight = np.array([self.weights.get(word, rarest) for word in kinds.tolist()])
+        bits = mix(kinds)[:, None] >> np.arange(64, dtype=np.uint64)[None] & np.uint64(1)
         signs = np.where(bits == 1, 1.0, -1.0) * weight[:, None]
         total = np.zeros((words.documents, 64))
-        owner = np.repeat(np.arange(words.documents), np.diff(words.offsets))
-        np.add.at(total, owner, signs)
+        full = np.diff(words.offsets) > 0
+        if full.any():
+            total[full] = np.add.reduceat(signs[place], words.offsets[:-1][full], axis=0)
         norms = np.linalg.norm(total, axis=1, keepdims=True)
         return np.asarray(total / np.maximum(norms, 1e-12) - self.mean, np.float64)
 

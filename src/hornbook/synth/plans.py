@@ -1,7 +1,7 @@
 """Plans of which more are drawn than written: by number, when they are looked at, and as often as one likes.
 
-A writer says what its task number n is; how many are drawn, which of them are written and what is never hit is
-the same for every writer, and stands in `teaching`.
+A writer says what its task number n is; how many are drawn, which of them are written and what is never hit
+is the same for every writer, and stands in `teaching`.
 """
 
 import json

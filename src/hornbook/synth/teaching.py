@@ -4,7 +4,7 @@ Every writer hands over its tasks by number. Steered, more plans are drawn than 
 of calls goes to those whose facets are thinly covered by what was written before it (see `coverage`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,12 +163,3 @@ def not_steered(steered: bool) -> None:
             "steered=True chooses what a teacher is called for next; the simulated teacher is not called and "
             "draws its plans evenly. Name a teacher, or leave steered out."
         )
-
-
-def known_facets(facts: Mapping[str, Any]) -> list[tuple[str, int, int, int, list[str]]]:
-    """(kind, known, asked, hit, some never hit) of a corpus's facts, for those who show them."""
-    found = facts.get("facets") or {}
-    return [
-        (kind, one.get("known", one["asked"]), one["asked"], one["hit"], one["never_hit"])
-        for kind, one in found.items()
-    ]

@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from hornbook.data.corpus import Corpus
@@ -45,10 +46,16 @@ def _documents(corpus: Texts) -> Iterator[tuple[str, str]]:
         yield str(row["id"]), str(row["text"])
 
 
-def _about(passages: Iterator[tuple[str, str]], rows: int) -> list[tuple[str, str, str]]:
-    """Passages with their clusters, the facet of what is written from them; more than `rows`, so that there
-    is something to choose from."""
-    return clustered(list(islice(passages, max(rows, POOL))))
+def _about(
+    passages: Iterator[tuple[str, str]], rows: int, *, steered: bool, seed: int
+) -> list[tuple[str, str, str]]:
+    """(id, text, cluster) of passages; steered: more than `rows`, so that there is something to choose from,
+    and shuffled, because what lies together in a corpus is alike."""
+    if not steered:
+        return clustered(list(islice(passages, rows)))
+    found = list(islice(passages, max(rows, POOL)))
+    Random(seed).shuffle(found)
+    return clustered(found)
 
 
 def _made(
@@ -101,7 +108,10 @@ def choose_seeds(
         made = (seeds.best_by_rules(id, page, seed=seed) for id, page in pages)
         return _made(ctx, made, total=len(pages), version=f"{seeds.VERSION}/rules", seed=seed)
     not_by_the_small_one(model, "grades of passages")
-    tasks = [seeds.seed_task(id, page, seed=seed, about=about) for id, page, about in _about(found, rows)]
+    tasks = [
+        seeds.seed_task(id, page, seed=seed, about=about)
+        for id, page, about in _about(found, rows, steered=steered, seed=seed)
+    ]
     if not tasks:
         raise HornbookError(_NO_PROSE)
     return write_taught(ctx, model, tasks, rows, steered=steered, writer=seeds.VERSION, seed=seed)
@@ -132,7 +142,7 @@ def write_questions(
     not_by_the_small_one(model, "questions with answers")
     tasks = [
         questions.question_task(id, text, seed=seed, about=about)
-        for id, text, about in _about(_documents(seeds), rows)
+        for id, text, about in _about(_documents(seeds), rows, steered=steered, seed=seed)
     ]
     return write_taught(
         ctx, model, tasks, rows, steered=steered, writer=questions.VERSION, seed=seed, schema="conversations"
@@ -164,7 +174,7 @@ def write_rewrites(
         return _made(
             ctx, made, total=rows, version=f"{questions.VERSION}/gap", seed=seed, schema="conversations"
         )
-    known = _about(_documents(seeds), rows)
+    known = _about(_documents(seeds), rows, steered=steered, seed=seed)
 
     def draw(number: int) -> Task:
         id, text, about = known[number % len(known)]
@@ -225,7 +235,7 @@ def filter_questions(
     if questions is not None:
         tasks = [
             plurality.plurality_task(id, text, samples=samples, seed=seed, facets={"about": about})
-            for id, text, about in _about(_documents(questions), rows)
+            for id, text, about in _about(_documents(questions), rows, steered=steered, seed=seed)
         ]
     facts = write_taught(
         ctx, model, tasks, rows, steered=steered, writer=plurality.VERSION, seed=seed, samples=samples
@@ -275,7 +285,7 @@ def write_reversed(
         )
         tasks = [
             reversal.reversal_task(id, source, seed=seed, facets={"about": about})
-            for id, source, about in _about(given, rows)
+            for id, source, about in _about(given, rows, steered=steered, seed=seed)
         ]
     return write_taught(
         ctx, model, tasks, rows, steered=steered, writer=reversal.VERSION, seed=seed, schema="conversations"
@@ -349,7 +359,7 @@ def write_conversations(
     if seeds is not None:
         tasks = [
             conversation.conversation_task(id, text, exchanges=exchanges, seed=seed, about=about)
-            for id, text, about in _about(_documents(seeds), rows)
+            for id, text, about in _about(_documents(seeds), rows, steered=steered, seed=seed)
         ]
     return write_taught(
         ctx, model, tasks, rows, steered=steered, writer=conversation.VERSION, seed=seed,
