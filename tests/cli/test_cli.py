@@ -128,3 +128,18 @@ def test_a_parametrization_is_refused_by_a_recipe_that_trains_nothing(tmp_path):
     code, _, err = call("run", "cntk", "--show", "--home", tmp_path, "--parametrization", "mup")
     assert code == 1
     assert "trains no model with the Trainer" in err
+
+
+def test_parrot_says_what_no_corpus_explains():
+    """The paper's own figures: 12 of 100 at k = 5, E_5 = 0.07."""
+    code, out, _ = call("parrot", "--full-marks", "12/100", "--k", "5", "--expected", "0.07")
+    assert code == 0
+    assert "12.0% [7.0%, 19.8%]" in out
+    assert "At least 41.7% of these [0.0%, 64.7%]" in out
+    rates = ["--skill-rate", "0.1", "--topic-rate", "0.01", "--texts", "1e6"]
+    assert "stands in 10 texts" in call("parrot", "--full-marks", "1/2", "--k", "3", *rates)[1]
+    for wrong in (["--full-marks", "3/2", "--expected", "1"], ["--full-marks", "1/2"],
+                  ["--full-marks", "1/2", "--expected", "1", *rates]):  # fmt: skip
+        code, _, said = call("parrot", "--k", "3", *wrong)
+        assert code == 1
+        assert "hornbook: " in said

@@ -9,10 +9,11 @@ from engine_helpers import small
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.errors import HornbookError
 from hornbook.infer.language_model import LocalModel
+from hornbook.lab.markup import printable
 from hornbook.lm.base import Completion, Message, Request, Sampling
 from hornbook.lm.simulated import SimulatedModel
 from hornbook.model.hf import save_checkpoint
-from hornbook.serve.chat import Chat, LocalSpeaker, RemoteSpeaker, Speed, chat_loop, printable
+from hornbook.serve.chat import Chat, LocalSpeaker, RemoteSpeaker, Speed, chat_loop
 
 TEXT = "The fox saw a red ball near the old tree. It ran home and told its mother about the ball. "
 WARM = Sampling(temperature=1.0, seed=4, max_tokens=20)

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from hornbook import __version__
-from hornbook.cli import corpora, curation, machine, models, recipes
+from hornbook.cli import corpora, curation, machine, models, recipes, skills
 from hornbook.cli import plan as plans
 from hornbook.cli import redteam as redteams
 from hornbook.cli import studio as studios
 from hornbook.cli import writing as writings
 from hornbook.errors import HornbookError
+from hornbook.lab.markup import printable
 
 _EPILOG = """\
 first steps:
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         sys.exit(known.handler(known) or 0)
     except HornbookError as error:
-        print(f"hornbook: {error}", file=sys.stderr)
+        print(f"hornbook: {printable(str(error))}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("\nhornbook: stopped. The same command goes on from here.", file=sys.stderr)
@@ -162,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
         help="ask in the chat template (default: generated answers where the model has one, likelihoods not)",
     )
     sub.add_argument("--online", action="store_true", help="fetch from the hub what is not here")
-    sub.add_argument("--judge", metavar="MODEL", help="who grades mt-bench (default: the model itself)")
+    sub.add_argument("--judge", metavar="MODEL", help="who grades mt-bench, tinystories, skill-mix")
     sub.add_argument("--against", metavar="MODEL", help="a second model: the same items, compared in pairs")
     sub.add_argument(
         "--pairs", metavar="NAME", help="with --against: a queue of blind pairs in the studio (Annotate)"
@@ -221,6 +222,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("redteam", redteams.redteam, "Attack a model of yours, mend it, and attack again.")
     redteams.add_arguments(sub)
+
+    sub = command("parrot", skills.parrot, "How many full marks of Skill-Mix no corpus explains.")
+    skills.add_arguments(sub)
 
     sub = command("report", recipes.report, "Where the report of a run is, or its tables as Markdown.")
     sub.add_argument("recipe", nargs="?", help="of which recipe (default: the newest run)")

@@ -38,7 +38,7 @@ def write_logs(results: Sequence[Result], model: str, folder: Path, store: Sampl
     for result in results:
         if not result.scores:
             continue
-        path = folder / f"{now.replace(':', '-').removesuffix('+00-00')}_{result.task}.eval"
+        path = _free(folder / f"{now.replace(':', '-').removesuffix('+00-00')}_{result.task}.eval")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             write_eval_log(_log(result, model, now, store), str(path), format="eval")
@@ -46,6 +46,15 @@ def write_logs(results: Sequence[Result], model: str, folder: Path, store: Sampl
             raise HornbookError(f"The log {path} cannot be written: {error}") from None
         written.append(path)
     return written
+
+
+def _free(path: Path) -> Path:
+    """This path, or with a number behind it: two models may be logged within a second."""
+    number = 2
+    found = path
+    while found.exists():
+        found, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return found
 
 
 def _log(result: Result, model: str, now: str, store: SampleStore) -> Any:

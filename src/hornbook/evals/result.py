@@ -140,13 +140,12 @@ def _interval(score: Score) -> str:
 def as_text(results: Sequence[Result]) -> str:
     """A table for the terminal."""
     wide = max([14, *(len(result.task) for result in results)])
-    lines = [f"{'task':<{wide}} {'score':<18} {'value':>7}  {'95 % interval':<18} items  seconds"]
+    long = max([18, *(len(score.name) for result in results for score in result.scores)])
+    lines = [f"{'task':<{wide}} {'score':<{long}} {'value':>7}  {'95 % interval':<18} items  seconds"]
     for result in results:
         for score in result.scores:
-            shown = f"{_number(score, score.value):>7}  {_interval(score):<18}"
-            lines.append(
-                f"{result.task:<{wide}} {score.name:<18} {shown} {result.items:>5}  {result.seconds:>7.1f}"
-            )
+            shown = f"{score.name:<{long}} {_number(score, score.value):>7}  {_interval(score):<18}"
+            lines.append(f"{result.task:<{wide}} {shown} {result.items:>5}  {result.seconds:>7.1f}")
         lines += [f"{'':<{wide}} {sentence}" for sentence in remarks(result)]
         if result.unfinished:
             lines.append(

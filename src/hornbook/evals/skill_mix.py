@@ -7,7 +7,7 @@ have by heart; `novel_share` puts a number on that. This module draws, asks, rea
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb
 from random import Random
 
@@ -246,6 +246,7 @@ class Grade:
     """The points of a piece: k skills, topic, sense, length. None: unscored; `unread` rounds gave no points.
 
     rounds: the points of each round as the judge gave them, None where they could not be read.
+    lost:   rounds in which the call failed: not unread, but to be asked again.
     named:  skills that lost their point because the text names them.
     """
 
@@ -253,6 +254,7 @@ class Grade:
     points: tuple[int, ...] | None
     rounds: tuple[tuple[int, ...] | None, ...] = ()
     named: tuple[str, ...] = ()
+    lost: int = 0
 
     @property
     def unread(self) -> int:
@@ -301,12 +303,16 @@ def grade(
     for piece in pieces:
         k = piece.task.k
         given: list[tuple[int, ...] | None] = []
+        lost = 0
         if piece.text == "":
             given = [(0,) * (k + 3)]
         elif piece.text:
             for result in (next(results) for _ in range(rounds)):
-                given.append(read_points(result.text, k, pad=pad) if isinstance(result, Completion) else None)
-        grades.append(settle(piece, given, deduct_names=deduct_names))
+                if isinstance(result, Completion):
+                    given.append(read_points(result.text, k, pad=pad))
+                else:
+                    lost += 1
+        grades.append(replace(settle(piece, given, deduct_names=deduct_names), lost=lost))
     return grades
 
 

@@ -49,7 +49,22 @@ def calibrate(
     sampling: Sampling = SAMPLING,
     seed: int = 10,
 ) -> dict[str, Calibration]:
-    """A judge's error at k skills, on texts that a program composed and a program grades.
+    """A judge's error at k skills, by what `calibration_grades` found."""
+    return judge_errors(
+        *calibration_grades(judge, k=k, count=count, rounds=rounds, sampling=sampling, seed=seed)
+    )
+
+
+def calibration_grades(
+    judge: LanguageModel,
+    *,
+    k: int,
+    count: int = 100,
+    rounds: int = 3,
+    sampling: Sampling = SAMPLING,
+    seed: int = 10,
+) -> tuple[list[Grade], list[Grade]]:
+    """(a judge's grades, the true ones) of texts that a program composed and a program grades.
 
     `count` is cut to the combinations there are. About half of the texts have full marks, so that both kinds
     of error are seen; no model is asked to write.
@@ -63,7 +78,7 @@ def calibrate(
         for task in combinations(skills, topics, k=k, count=count, seed=seed + 1)
     ]
     judged = grade(judge, pieces, rounds=rounds, sampling=sampling, salt="calibration")
-    return judge_errors(judged, [exact_grade(piece) for piece in pieces])
+    return judged, [exact_grade(piece) for piece in pieces]
 
 
 def evaluate(

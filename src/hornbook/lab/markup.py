@@ -1,4 +1,4 @@
-"""HTML and SVG built from Python calls: every text is escaped unless it was built here."""
+"""Text of models and servers made harmless: HTML and SVG with every text escaped, lines for terminals."""
 
 import html
 
@@ -29,6 +29,13 @@ def escape(text: Child) -> Html:
 
 _CONTROLS = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n\r"}
 _CONTROLS.update({0x7F: 0x2421, **dict.fromkeys(range(55296, 57344), 65533)})
+
+
+def printable(text: str) -> str:
+    """`text` without control characters but line ends and tabs: a model's bytes do not steer a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c for c in text if c in "\n\t" or not (ord(c) < 32 or 127 <= ord(c) < 160))
 
 
 def tag(name: str, /, *children: Child, **attributes: str | float | bool | None) -> Html:

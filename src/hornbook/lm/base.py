@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
 from hornbook.errors import HornbookError
+from hornbook.lab.markup import printable
 
 Json: TypeAlias = Any
 """A value that `json.dumps` accepts."""
@@ -238,6 +239,7 @@ class Failure:
     def __post_init__(self) -> None:
         if self.kind not in FAILURE_KINDS:
             raise ValueError(f"unknown failure kind {self.kind!r}")
+        object.__setattr__(self, "message", printable(self.message))  # a server may have written it
 
     @property
     def cached(self) -> bool:

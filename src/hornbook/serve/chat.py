@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TextIO
 
 from hornbook.errors import HornbookError
 from hornbook.infer.weights import Weights
+from hornbook.lab.markup import printable
 from hornbook.lm.base import LanguageModel, Message, Request, Sampling
 
 if TYPE_CHECKING:
@@ -209,13 +210,6 @@ class Chat:
     def _show(self, text: str) -> None:
         self._out.write(printable(text))
         self._out.flush()
-
-
-def printable(text: str) -> str:
-    """`text` without control characters but line ends and tabs: a model's bytes do not steer a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c for c in text if c in "\n\t" or not (ord(c) < 32 or 127 <= ord(c) < 160))
 
 
 def chat_loop(
