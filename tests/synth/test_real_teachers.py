@@ -170,7 +170,7 @@ def test_a_row_leads_back_to_the_stored_call_that_wrote_it(tmp_path):
     texts = iter(["Nothing to ask.", "Ann has 3 pears and buys 4 more pears. How many pears does Ann have?"])
     with CallStore(tmp_path / "calls.sqlite") as store:
         model = RememberedModel(SimulatedModel("two texts", lambda request: next(texts)), store)
-        [written] = perform(model, question_assignments(1, 1))
+        [written] = perform(model, question_assignments(1)[:1])
         assert written.corrected
         call = store.get(json.loads(written.row["meta"])["call"])
         assert call.response == written.row["text"]  # the corrected answer, not the first one

@@ -102,6 +102,8 @@ def write(args: argparse.Namespace) -> int:
             _print_row(row)
         for reason, count in preview.removed.items():
             print(f"removed {count}: {reason}")
+        for line in session.variety.sentences:
+            print(f"  {line}")
         print(f"\n{args.rows:,} rows: {preview.cost or 'written here, without a model; no call, no money'}")
         if args.preview:
             return 0
@@ -118,6 +120,8 @@ def write(args: argparse.Namespace) -> int:
     print(f"{facts['rows']:,} rows{words}: {made.path}")
     for reason, count in facts["removed"].items():
         print(f"  removed {count}: {reason}")
+    for line in session.variety.sentences:
+        print(f"  {line}")
     for model, account in session.ledger.as_json().items():
         print(
             f"  {model}: {account['paid_calls']:,} calls paid now, {account['cached_calls']:,} from before, "

@@ -6,9 +6,11 @@ plans (topics, audiences, function names) and the facets never hit; and a sample
 plans whose facets are thinly covered or have so far brought new text.
 """
 
+import heapq
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +20,19 @@ from hornbook.errors import HornbookError
 from hornbook.synth.diversity import near_duplicates, ngrams
 
 Facets = Mapping[str, str]
-"""What a plan is about, by kind: {"topic": "a loop", "audience": "a child"}."""
+"""What a plan is about, by kind: {"topic": "a loop", "audience": "a child"}. Several values of one kind are
+numbered: {"skill 1": "irony", "skill 2": "antithesis"}."""
+Facet = tuple[str, str]
 
 GRAM = 4
 _BITS = 12  # cells of the embedding: the signs of so many directions
 _FIRST = 100
+_AT_ONCE = 256  # texts embedded together
+
+
+def facets_in(plan: Facets) -> list[Facet]:
+    """(kind, value) pairs of a plan, the numbers of several values of a kind taken off."""
+    return [(kind.rstrip(" 0123456789"), value) for kind, value in plan.items()]
 
 
 @dataclass(kw_only=True)
@@ -31,48 +41,57 @@ class Coverage:
     `news`: for each such facet the share of new 4-grams in its latest texts (a running mean)."""
 
     grams: set[tuple[str, ...]] = field(default_factory=set)
-    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
-    news: dict[tuple[str, str], float] = field(default_factory=dict)
+    counts: Counter[Facet] = field(default_factory=Counter)
+    news: dict[Facet, float] = field(default_factory=dict)
 
     def add(self, facets: Facets, text: str) -> float:
         """Counts a text; returns the share of its 4-grams that are new (0 for a text without one)."""
         found = set(ngrams(text, GRAM))
         share = len(found - self.grams) / len(found) if found else 0.0
         self.grams |= found
-        for facet in facets.items():
+        for facet in facets_in(facets):
             self.counts[facet] += 1
             self.news[facet] = 0.5 * (self.news.get(facet, share) + share)
         return share
 
-    def thinness(self, facets: Facets, pending: Mapping[tuple[str, str], int] | None = None) -> float:
+    def thinness(self, facets: Facets, pending: Mapping[Facet, int] | None = None) -> float:
         """How much a plan promises: for each facet the news of its last texts over one more than the texts it
         has (with `pending`, calls not answered yet); 1 for a facet never hit."""
         waiting = pending or {}
         scores = [
             self.news.get(facet, 1.0) / (1 + self.counts[facet] + waiting.get(facet, 0))
-            for facet in facets.items()
+            for facet in facets_in(facets)
         ]
         return sum(scores) / len(scores) if scores else 0.0
 
 
-def steer(coverage: Coverage, plans: Sequence[Facets], calls: int) -> list[int]:
+def steer(
+    coverage: Coverage, plans: Sequence[Facets], calls: int, chosen_already: Iterable[Facets] = ()
+) -> list[int]:
     """Which of the candidate plans to spend the next `calls` on, thinnest first; the first of equals.
 
     Calls of one batch count as soon as they are chosen, so a batch does not pile up on one thin place.
+    `chosen_already`: plans of the same batch.
 
     Raises:
         HornbookError: fewer candidates than calls.
     """
     if calls > len(plans):
         raise HornbookError(f"steering has {len(plans)} plans to choose from for {calls} calls; draw more.")
-    pending: Counter[tuple[str, str]] = Counter()
-    left = dict.fromkeys(range(len(plans)))
-    chosen = []
-    for _ in range(calls):
-        best = max(left, key=lambda number: (coverage.thinness(plans[number], pending), -number))
-        del left[best]
-        chosen.append(best)
-        pending.update(plans[best].items())
+    pending = Counter(chain.from_iterable(map(facets_in, chosen_already)))
+    # What is pending only ever lowers a score, so the top of the heap is the thinnest once it is up to date.
+    heap = [(-coverage.thinness(plan, pending), number) for number, plan in enumerate(plans)]
+    heapq.heapify(heap)
+    chosen: list[int] = []
+    while len(chosen) < calls:
+        said, number = heap[0]
+        score = -coverage.thinness(plans[number], pending)
+        if score > said:
+            heapq.heapreplace(heap, (score, number))
+            continue
+        heapq.heappop(heap)
+        chosen.append(number)
+        pending.update(facets_in(plans[number]))
     return chosen
 
 
@@ -81,26 +100,52 @@ def write_steered(
     calls: int,
     write: Callable[[Sequence[int]], Sequence[str]],
     *,
-    batch: int = 64,
+    batch: int | Iterable[int] = 64,
+    width: int | None = None,
+    remembered: Sequence[int] = (),
+    remember: Callable[[Sequence[int]], None] = lambda numbers: None,
 ) -> list[int]:
     """Spends `calls` on the candidate plans, batch by batch; returns the numbers of those used, in order.
 
+    Fewer calls of the same plans choose the first of what more calls choose.
+
     Args:
         plans: facets of the candidates; at least `calls`, several times as many to choose well. Each batch
-            chooses among the next of them, in order: what was passed over does not crowd out new ones.
+            chooses among the next `width` times its size of them, in order: what was passed over does not
+            crowd out new ones, and comes back when there are no new ones.
         write: texts of the plans with these numbers; an empty text (a refusal) counts as nothing new.
+        batch: calls between two looks at the coverage, or the size of each batch in turn.
+        width: candidates for each call (None: as many as there are plans for one).
+        remembered: numbers that an earlier session chose, which come first in their order. What a call that
+            fails today brings tomorrow must not send the calls after it elsewhere: their answers are paid.
+        remember: is told the numbers that were chosen anew, before they are written.
 
     Raises:
         HornbookError: fewer plans than calls.
     """
     if calls > len(plans):
         raise HornbookError(f"steering has {len(plans)} plans to choose from for {calls} calls; draw more.")
+    width = width or max(1, len(plans) // max(1, calls))
     coverage, used = Coverage(), list[int]()
+    chosen = list(dict.fromkeys(number for number in remembered if 0 <= number < len(plans)))
+    taken = set(chosen)
     begun = 0
-    while len(used) < calls:
-        size = min(batch, calls - len(used))
-        ended = len(plans) * (len(used) + size) // calls
-        picked = [begun + place for place in steer(coverage, plans[begun:ended], size)]
+    for size in repeat(batch) if isinstance(batch, int) else batch:
+        now = min(size, calls - len(used))
+        if now <= 0:
+            break
+        ended = min(len(plans), begun + width * size)
+        picked = chosen[len(used) : len(used) + now]
+        if len(picked) < now:
+            fresh = [number for number in range(begun, ended) if number not in taken]
+            if len(fresh) < size:
+                fresh = [number for number in range(ended) if number not in taken]
+            places = steer(coverage, [plans[n] for n in fresh], now - len(picked), [plans[n] for n in picked])
+            more = [fresh[place] for place in places]
+            remember(more)
+            chosen += more
+            taken.update(more)
+            picked += more
         begun = ended
         for number, text in zip(picked, write(picked), strict=True):
             coverage.add(plans[number], text)
@@ -129,14 +174,20 @@ class Cells:
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """(texts, 64) unit vectors, centred; words that the reference does not have weigh as the rarest."""
+        parts = [self._embed(texts[at : at + _AT_ONCE]) for at in range(0, len(texts), _AT_ONCE)]
+        return np.concatenate(parts) if parts else np.zeros((0, 64))
+
+    def _embed(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         words = split(list(texts))
         rarest = max(self.weights.values(), default=1.0)
-        weight = np.array([self.weights.get(word, rarest) for word in words.hashes.tolist()])
-        bits = mix(words.hashes)[:, None] >> np.arange(64, dtype=np.uint64)[None] & np.uint64(1)
+        kinds, place = np.unique(words.hashes, return_inverse=True)
+        weight = np.array([self.weights.get(word, rarest) for word in kinds.tolist()])
+        bits = mix(kinds)[:, None] >> np.arange(64, dtype=np.uint64)[None] & np.uint64(1)
         signs = np.where(bits == 1, 1.0, -1.0) * weight[:, None]
         total = np.zeros((words.documents, 64))
-        owner = np.repeat(np.arange(words.documents), np.diff(words.offsets))
-        np.add.at(total, owner, signs)
+        full = np.diff(words.offsets) > 0
+        if full.any():
+            total[full] = np.add.reduceat(signs[place], words.offsets[:-1][full], axis=0)
         norms = np.linalg.norm(total, axis=1, keepdims=True)
         return np.asarray(total / np.maximum(norms, 1e-12) - self.mean, np.float64)
 
@@ -161,6 +212,7 @@ def growth(
     places = (cells or Cells.fit(texts)).of(texts)
     sizes = [size for k in range(20) if (size := _FIRST << k) < len(texts)] + [len(texts)]
     seen: set[tuple[str, ...]] = set()
+    hit: dict[str, set[str]] = {}
     total = at = 0
     found = []
     for size in sizes:
@@ -168,6 +220,9 @@ def growth(
             grams = ngrams(text, GRAM)
             total += len(grams)
             seen.update(grams)
+        for plan in facets[at:size] if facets else ():
+            for kind, value in facets_in(plan):
+                hit.setdefault(kind, set()).add(value)
         at = size
         line = {
             "texts": float(size),
@@ -176,13 +231,11 @@ def growth(
             "near_duplicates": float(repeats[size - 1]) / size,
             "cells": float(len(np.unique(places[:size]))),
         }
-        for kind in facets[0] if facets else ():
-            line[kind] = float(len({plan[kind] for plan in facets[:size]}))  # type: ignore[index]
-        found.append(line)
+        found.append(line | {kind: float(len(values)) for kind, values in hit.items()})
     return found
 
 
 def never_hit(facets: Sequence[Facets], kind: str, known: Sequence[str]) -> list[str]:
     """Values of a kind that no plan had, in the order of `known`."""
-    hit = {plan.get(kind) for plan in facets}
+    hit = {value for plan in facets for own, value in facets_in(plan) if own == kind}
     return [value for value in known if value not in hit]

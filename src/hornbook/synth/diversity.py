@@ -56,32 +56,40 @@ def near_duplicates(sample: Sequence[str], threshold: float = 0.5, n: int = 5) -
     ceil(threshold k) + 1 rarest. Only those are indexed (prefix filtering, Chaudhuri et al. 2006), so the
     grams that every text of a template has cost nothing. A text of fewer than n words repeats nothing.
     """
-    sets = [set(ngrams(text, n)) for text in sample]
-    frequency: Counter[tuple[str, ...]] = Counter()
+    numbers: dict[tuple[str, ...], int] = {}
+    sets = [{numbers.setdefault(gram, len(numbers)) for gram in ngrams(text, n)} for text in sample]
+    del numbers
+    frequency: Counter[int] = Counter()
     for grams in sets:
         frequency.update(grams)
-    index: dict[tuple[str, ...], list[int]] = {}
+    index: dict[int, list[int]] = {}
     found = []
     for number, grams in enumerate(sets):
+        size = len(grams)
         rarest = sorted(grams, key=lambda gram: (frequency[gram], gram))
-        prefix = rarest[: len(grams) - math.ceil(threshold * len(grams)) + 1]
+        prefix = rarest[: size - math.ceil(threshold * size) + 1]
         tried: set[int] = set()
         duplicate = False
         for gram in prefix:
+            if frequency[gram] == 1:
+                continue
             for earlier in index.get(gram, ()):
                 if earlier in tried:
                     continue
                 tried.add(earlier)
                 other = sets[earlier]
+                if len(other) < threshold * size or size < threshold * len(other):
+                    continue
                 shared = len(grams & other)
-                if shared >= threshold * (len(grams) + len(other) - shared):
+                if shared >= threshold * (size + len(other) - shared):
                     duplicate = True
                     break
             if duplicate:
                 break
         found.append(duplicate)
         for gram in prefix:
-            index.setdefault(gram, []).append(number)
+            if frequency[gram] > 1:
+                index.setdefault(gram, []).append(number)
     return found
 
 

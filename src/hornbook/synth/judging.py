@@ -11,7 +11,8 @@ from hornbook.lab.step import Artifact, StepContext, step
 from hornbook.lm.base import LanguageModel
 from hornbook.synth.rubric import DRAFT, VERSION
 from hornbook.synth.scripts import Rejected, Row, Script, Scripted, Work
-from hornbook.synth.writing import not_by_the_small_one, open_for, teach, text_of, write_corpus
+from hornbook.synth.teaching import teach
+from hornbook.synth.writing import not_by_the_small_one, open_for, text_of, write_corpus
 
 
 @step(version=VERSION, makes="corpus")

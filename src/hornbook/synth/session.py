@@ -23,8 +23,10 @@ from hornbook.synth.judging import keep_judged
 from hornbook.synth.phi4.steps import choose_seeds
 from hornbook.synth.steps import write_stories
 from hornbook.synth.teacher import SIMULATED
+from hornbook.synth.teaching import PREVIEW
+from hornbook.synth.variety import Variety, report_variety, variety_of
 from hornbook.synth.writers import Writer
-from hornbook.synth.writing import PREVIEW, NothingPassed, text_of
+from hornbook.synth.writing import NothingPassed, text_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,10 @@ class Session:
         seeds: a corpus of passages instead of those that the rules choose from the source.
         judge: a model that grades every row (see `judging`); only rows with no low grade are kept.
         budget, budget_tokens: the most money and tokens that all rows may cost, earlier answers included.
-        options: further arguments of the writer's step.
+        options: further arguments of the writer's step; a real teacher's calls are steered to where coverage
+            is thin unless `steered` is False here.
+
+    After `preview` and `write`, `variety` says how varied what they wrote is.
     """
 
     run: Run
@@ -70,8 +75,12 @@ class Session:
         if self.budget is not None and not any(price.known for price in self.prices.values()):
             raise HornbookError("A budget of money needs a price: --price IN/OUT, per million tokens.")
         self.teacher = self.teacher or self.writer.default_teacher
-        self._arguments = self.writer.arguments(teacher=self.teacher, given=self.options)
+        given = dict(self.options)
+        if self.teacher != SIMULATED and self.writer.model and self.writer.takes("steered"):
+            given.setdefault("steered", True)
+        self._arguments = self.writer.arguments(teacher=self.teacher, given=given)
         self.ledger = self._new_ledger()
+        self.variety = Variety(growth=[], facets=[])
 
     @property
     def calls_a_model(self) -> bool:
@@ -85,6 +94,7 @@ class Session:
         try:
             made = self._write(first)
             shown, removed = _first(made, rows), made.facts["removed"]
+            self.variety = variety_of(made)
         except HornbookError as error:
             if not isinstance(error.__cause__, NothingPassed):
                 raise
@@ -102,7 +112,8 @@ class Session:
         self.ledger = self._new_ledger()
         made = self._write(self.rows)
         self.run.output(corpus=made)
-        report_writing(self.run, self.writer, made, self.ledger)
+        self.variety = variety_of(made)
+        report_writing(self.run, self.writer, made, self.ledger, self.variety)
         return made
 
     def _new_ledger(self) -> Ledger:
@@ -120,7 +131,10 @@ class Session:
 
     def _read(self, rows: int) -> Artifact | Path:
         if self.writer.needs == "stories":
-            return self.run.step(write_stories, rows=rows, seed=self.seed, teacher=self.teacher)
+            steered = self.teacher != SIMULATED
+            return self.run.step(
+                write_stories, rows=rows, seed=self.seed, teacher=self.teacher, steered=steered
+            )
         if self.writer.needs == "seeds" and self.seeds is not None:
             return self.seeds
         documents = self.run.step(gather, source=as_source(self.source), limit_bytes=self.source_bytes)
@@ -133,7 +147,7 @@ def _first(made: Artifact, rows: int) -> list[dict[str, Any]]:
     return list(islice(Corpus.open(made.path).iter_rows(), rows))
 
 
-def report_writing(run: Run, writer: Writer, made: Artifact, ledger: Ledger) -> None:
+def report_writing(run: Run, writer: Writer, made: Artifact, ledger: Ledger, variety: Variety) -> None:
     """What was written and removed, what it cost, and how varied it is."""
     report, facts = run.report, made.facts
     report.title = f"Written: {writer.name}"
@@ -147,42 +161,7 @@ def report_writing(run: Run, writer: Writer, made: Artifact, ledger: Ledger) -> 
     report.samples("The first rows", shown, shown=3)
     if ledger.accounts:
         report.section("Cost").table(*ledger.table())
-    _report_diversity(run, facts)
-
-
-def _report_diversity(run: Run, facts: Mapping[str, Any]) -> None:
-    growth = facts.get("growth") or []
-    if not growth:
-        return
-    report = run.report
-    report.section(
-        "Diversity", "How coverage grows with the number of texts, in the order they were written."
-    )
-    report.table(
-        ["texts", "different 4-grams", "of all 4-grams", "embedding cells", "near duplicates"],
-        [
-            [
-                round(line["texts"]), round(line["grams"]), f"{line['distinct_4']:.1%}", round(line["cells"]),
-                f"{line['near_duplicates']:.1%}",
-            ]
-            for line in growth
-        ],
-    )  # fmt: skip
-    report.curves(
-        "Near duplicates as the corpus grows",
-        {"near duplicates": [(line["texts"], 100 * line["near_duplicates"]) for line in growth]},
-        x_label="texts",
-        y_label="% that nearly repeat an earlier text",
-    )
-    facets = facts.get("facets") or {}
-    if facets:
-        report.table(
-            ["facet", "values asked for", "values hit", "never hit (some)"],
-            [
-                [kind, one["asked"], one["hit"], ", ".join(one["never_hit"][:8])]
-                for kind, one in facets.items()
-            ],
-        )
+    report_variety(report, variety)
 
 
 def read_options(pairs: list[str]) -> dict[str, Any]:

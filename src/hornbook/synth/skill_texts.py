@@ -7,6 +7,7 @@ about: evaluating on those (`withheld`) tells what carries over.
 """
 
 from collections.abc import Sequence
+from math import comb
 from random import Random
 from typing import Any
 
@@ -42,6 +43,11 @@ def _split(names: Sequence[str]) -> tuple[list[str], list[str]]:
     return private_split(names, salt=SALT, public=0.5)
 
 
+def possible(k: int) -> int:
+    """How many combinations of k skills and a topic there are for training."""
+    return comb(len(_split([skill.name for skill in our_skills()])[0]), k) * len(_split(TOPICS)[0])
+
+
 def drawn(seed: int, count: int, *, k: int, checkable: bool = False) -> list[Combination]:
     """Combinations of skills and topics for training; checkable: of the skills that a program sees."""
     if checkable:
@@ -74,7 +80,8 @@ def skill_task(task: Combination, *, seed: int = 0) -> Scripted:
             raise Rejected("the judge does not see every skill", text)
         return _row(task, text, seed=seed, writer=VERSION, verified="judged")
 
-    return Scripted(id=f"skills-{seed}-{task.id}", steps=steps, facets={"topic": task.topic})
+    skills = {f"skill {at}": skill.name for at, skill in enumerate(task.skills)}
+    return Scripted(id=f"skills-{seed}-{task.id}", steps=steps, facets={"topic": task.topic} | skills)
 
 
 def _row(task: Combination, text: str, *, seed: int, **facts: Any) -> Row:

@@ -30,19 +30,18 @@ from hornbook.synth import (
     word_problems,
     word_variants,
 )
+from hornbook.synth.plans import Drawn
 from hornbook.synth.scripts import Row, Task
+from hornbook.synth.teaching import FOLLOWED, not_steered, teach, write_taught
 from hornbook.synth.world import PLOT_NAMES
 from hornbook.synth.writing import (
-    STEERED_WIDTH,
     Fault,
     check_rows,
     estimate_rows,
     no_fault,
     not_by_the_small_one,
     not_held_out,
-    not_steered,
     open_for,
-    teach,
     write_corpus,
 )
 
@@ -107,20 +106,6 @@ def _exercises_hold(rows: list[Row]) -> list[str]:
     return reasons
 
 
-def _candidates(rows: int, steered: bool) -> int:
-    """How many tasks to draw for `rows` calls: more, where the calls are steered among them."""
-    return STEERED_WIDTH * rows if steered else rows
-
-
-def _write_taught(
-    ctx: StepContext, model: LanguageModel, tasks: Sequence[Task], rows: int, how: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """The corpus of what a real teacher writes in `rows` calls; `how` and its counts are the lineage."""
-    kept, removed, counts = teach(ctx, model, tasks, rows)
-    lineage = {**how, **counts}
-    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed)
-
-
 @step(version=stories.VERSION, makes="corpus", estimate=estimate_rows(3000, 500))
 def write_stories(
     ctx: StepContext,
@@ -160,9 +145,10 @@ def write_stories(
         return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
     if collapsed or tuple(plots) != PLOT_NAMES:
         raise HornbookError("collapsed and plots are the simulated teacher's; a real one tells its own.")
-    tasks = taught.story_assignments(seed, _candidates(rows, steered), held_out=held_out)
-    how = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, "steered": steered}
-    return _write_taught(ctx, model, tasks, rows, how)
+    tasks = taught.story_assignments(seed, held_out=held_out)
+    return write_taught(
+        ctx, model, tasks, rows, steered=steered, writer=prompts.VERSION, seed=seed, held_out=held_out
+    )
 
 
 @step(version=word_problems.VERSION, makes="corpus", estimate=estimate_rows(1200, 700))
@@ -223,12 +209,12 @@ def write_word_problems(
         return facts
     not_by_the_small_one(model, "word problems")
     not_held_out(held_out)
-    tasks = taught.question_assignments(seed, _candidates(rows, steered))
-    questions, removed, first = teach(ctx, model, tasks, rows)
-    alone = taught.solution_assignments(questions, seed)
-    solved: Sequence[Task] = alone
+    questions, removed, first = teach(ctx, model, taught.question_assignments(seed), rows, steered=steered)
+    solved: Sequence[Task] = taught.solution_assignments(questions, seed)
     if solutions > 1:
-        solved = [taught.agreed_solution(one, solutions) for one in alone]
+        solved = [
+            taught.agreed_solution(one, solutions) for one in taught.solution_assignments(questions, seed)
+        ]
     kept, more, second = teach(ctx, model, solved)
     lineage = {
         "writer": prompts.VERSION,
@@ -237,10 +223,11 @@ def write_word_problems(
         "corrected": first["corrected"] + second["corrected"],
         "facets": first["facets"],
         "solutions": solutions,
-        "held_out": held_out,
         "steered": steered,
     }
-    return write_corpus(ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed + more)
+    return write_corpus(
+        ctx, kept, total=rows, schema="documents", lineage=lineage, removed=removed + more, follow=FOLLOWED
+    )
 
 
 @step(version=word_variants.VERSION, makes="corpus", estimate=estimate_rows(1000, 700))
@@ -252,6 +239,7 @@ def write_problem_variants(
     teacher: str | LanguageModel = "simulated",
     way: word_variants.Way = "one step",
     each: int = word_variants.EACH,
+    steered: bool = False,
 ) -> Mapping[str, Any]:
     """Word problems as TinyGSM's prompts ask for them, `each` from one seed question (see `word_variants`).
 
@@ -267,6 +255,7 @@ def write_problem_variants(
         )
     model = open_for(ctx, teacher)
     if isinstance(model, str):
+        not_steered(steered)
         wanted = word_problems.problem_rows(seed, 40 * rows if way == "irrelevant" else rows)
         if way == "irrelevant":
             wanted = islice((row for row in wanted if json.loads(row["meta"])["distractor"]), rows)
@@ -275,10 +264,11 @@ def write_problem_variants(
             ctx, wanted, total=rows, schema="documents", lineage=lineage, fault=_programs_hold
         )
     not_by_the_small_one(model, "word problems")
-    tasks = [word_variants.variant_task(seed, n, way, each=each) for n in range(-(-rows // each))]
-    kept, removed, counts = teach(ctx, model, tasks)
-    how = {"writer": word_variants.VERSION, "seed": seed, "way": way, "each": each, **counts}
-    return write_corpus(ctx, kept[:rows], total=rows, schema="documents", lineage=how, removed=removed)
+    tasks = Drawn(lambda number: word_variants.variant_task(seed, number, way, each=each))
+    return write_taught(
+        ctx, model, tasks, -(-rows // each), steered=steered, writer=word_variants.VERSION, seed=seed,
+        rows=rows, way=way, each=each,
+    )  # fmt: skip
 
 
 @step(version=topics.VERSION, makes="corpus", estimate=estimate_rows(5000, 900))
@@ -307,9 +297,8 @@ def write_topics(
     not_by_the_small_one(model, "textbooks")
     folder = snippets.path if isinstance(snippets, Artifact) else snippets
     texts = [] if folder is None else [str(row["text"]) for row in Corpus.open(folder).iter_rows(["text"])]
-    tasks = topics.topic_assignments(seed, _candidates(rows, steered), snippets=texts)
-    how = {"writer": topics.VERSION, "seed": seed, "steered": steered}
-    return _write_taught(ctx, model, tasks, rows, how)
+    tasks = topics.topic_assignments(seed, snippets=texts)
+    return write_taught(ctx, model, tasks, rows, steered=steered, writer=topics.VERSION, seed=seed)
 
 
 @step(version=textbooks.VERSION, makes="corpus", estimate=estimate_rows(5000, 500))
@@ -332,9 +321,8 @@ def write_textbooks(
         return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
     not_by_the_small_one(model, "textbooks")
     not_held_out(held_out)
-    tasks = taught.textbook_assignments(seed, _candidates(rows, steered))
-    how = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, "steered": steered}
-    return _write_taught(ctx, model, tasks, rows, how)
+    tasks = taught.textbook_assignments(seed)
+    return write_taught(ctx, model, tasks, rows, steered=steered, writer=prompts.VERSION, seed=seed)
 
 
 @step(version=exercises.VERSION, makes="corpus", estimate=estimate_rows(900, 600))
@@ -367,9 +355,10 @@ def write_exercises(
         return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage, fault=_exercises_hold)
     not_by_the_small_one(model, "exercises")
     not_held_out(held_out)
-    tasks = taught.exercise_assignments(seed, _candidates(rows, steered))
-    how = {"writer": prompts.VERSION, "seed": seed, "held_out": held_out, "steered": steered}
-    return _write_taught(ctx, model, tasks, rows, how)
+    tasks = taught.exercise_assignments(seed)
+    return write_taught(
+        ctx, model, tasks, rows, steered=steered, writer=prompts.VERSION, seed=seed, held_out=held_out
+    )
 
 
 @step(version=python_pool.VERSION, makes="corpus", estimate=estimate_rows(8000, 300))
@@ -422,6 +411,7 @@ def write_dialogue(
     held_out: bool = False,
     shares: Mapping[str, float] | None = None,
     taught_share: float = 0.05,
+    steered: bool = False,
 ) -> Mapping[str, Any]:
     """Conversations on everything, refusals for the policy among them (phi-3 section 2, post-training).
 
@@ -439,14 +429,15 @@ def write_dialogue(
         "shares": weights,
     }
     if isinstance(model, str):
+        not_steered(steered)
         made: Iterable[Row] = dialogue.dialogue_rows(seed, rows, held_out=held_out, shares=weights)
         return write_corpus(
             ctx, made, total=rows, schema="conversations", lineage=lineage, drop_repeats=False
         )
     talks = max(1, round(rows * taught_share))
-    kept, removed, counts = teach(ctx, model, taught.smalltalk_assignments(seed, talks))
+    kept, removed, counts = teach(ctx, model, taught.smalltalk_assignments(seed), talks, steered=steered)
     rest = dialogue.dialogue_rows(seed, rows - len(kept), held_out=held_out, shares=weights)
-    lineage |= counts
+    lineage |= {"steered": steered, **counts}
     return write_corpus(
         ctx,
         [*kept, *rest],

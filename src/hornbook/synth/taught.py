@@ -6,7 +6,7 @@ verified: nothing but form for stories, "runs" for programs (their truth is not 
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
@@ -16,6 +16,7 @@ from hornbook.synth import checks, prompts
 from hornbook.synth.concepts_science import CONCEPTS
 from hornbook.synth.lexicon import BOYS, GIRLS, PLACES, THINGS
 from hornbook.synth.phrase import pick, with_article
+from hornbook.synth.plans import Drawn
 from hornbook.synth.primitives import compositions
 from hornbook.synth.scripts import Assignment, Rejected, Script, Scripted, Work
 from hornbook.synth.smalltalk import SMALLTALK
@@ -43,10 +44,10 @@ def _row(id: str, text: str, source: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def story_assignments(seed: int, rows: int, *, held_out: bool = False, start: int = 0) -> list[Assignment]:
-    """TinyStories: a word triple and a random subset of features a prompt; from number `start` up to `rows`."""
-    out = []
-    for index in range(start, rows):
+def story_assignments(seed: int, *, held_out: bool = False) -> Drawn[Assignment]:
+    """TinyStories: a word triple and a random subset of features a prompt."""
+
+    def draw(index: int) -> Assignment:
         rng = rng_for(prompts.VERSION + "/story", seed, index, held_out)
         plan = plan_story(rng, held_out=held_out)
         features = "".join(prompts.FEATURES[name] + "\n" for name in plan.features)
@@ -62,9 +63,7 @@ def story_assignments(seed: int, rows: int, *, held_out: bool = False, start: in
         )
         name = f"taught-story-{seed}-{index}"
 
-        def check(
-            text: str, plan: Any = plan, name: str = name, index: int = index
-        ) -> tuple[dict[str, Any] | None, str]:
+        def check(text: str) -> tuple[dict[str, Any] | None, str]:
             text = text.strip()
             problem = checks.story_problem(text, plan.words)
             if problem:
@@ -74,22 +73,23 @@ def story_assignments(seed: int, rows: int, *, held_out: bool = False, start: in
             ), ""
 
         facets = {"verb": plan.verb, "noun": plan.noun, "adjective": plan.adjective}
-        out.append(Assignment(id=name, prompt=prompt, check=check, facets=facets))
-    return out
+        return Assignment(id=name, prompt=prompt, check=check, facets=facets)
+
+    return Drawn(draw)
 
 
-def question_assignments(seed: int, rows: int) -> list[Assignment]:
+def question_assignments(seed: int) -> Drawn[Assignment]:
     """TinyGSM, first of two steps: new questions from seed questions of the training skeletons."""
-    out = []
-    for index in range(rows):
+
+    def draw(index: int) -> Assignment:
         rng = rng_for(prompts.VERSION + "/question", seed, index, False)
         problem = write_problem(seed, index)
         place, person = pick(rng, tuple(PLACES)), pick(rng, GIRLS + BOYS)
         prompt = prompts.QUESTION.format(seed_question=problem.question, place=f"a {place}", name=person)
-        facets = {"skeleton": "|".join(problem.skeleton), "place": place}
+        facets = {"skeleton": "|".join(problem.skeleton), "scene": problem.scene, "place": place}
         name = f"taught-question-{seed}-{index}"
 
-        def check(text: str, name: str = name, index: int = index) -> tuple[dict[str, Any] | None, str]:
+        def check(text: str) -> tuple[dict[str, Any] | None, str]:
             text = " ".join(text.split())
             problem = checks.question_problem(text)
             return (
@@ -98,8 +98,9 @@ def question_assignments(seed: int, rows: int) -> list[Assignment]:
                 else (_row(name, text, "taught/questions", seed=seed, index=index), "")
             )
 
-        out.append(Assignment(id=name, prompt=prompt, check=check, facets=facets))
-    return out
+        return Assignment(id=name, prompt=prompt, check=check, facets=facets)
+
+    return Drawn(draw)
 
 
 def agreed_solution(assignment: Assignment, solutions: int) -> Scripted:
@@ -157,10 +158,10 @@ def solution_assignments(questions: Sequence[dict[str, Any]], seed: int) -> list
     return out
 
 
-def textbook_assignments(seed: int, rows: int) -> list[Assignment]:
+def textbook_assignments(seed: int) -> Drawn[Assignment]:
     """phi-1: topic x audience x tone, and a word that must occur."""
-    out = []
-    for index in range(rows):
+
+    def draw(index: int) -> Assignment:
         rng = rng_for(prompts.VERSION + "/textbook", seed, index, False)
         concept, noun = pick(rng, CONCEPTS), pick(rng, THINGS).noun
         code = " Show one small Python example and what it prints." if concept.code else ""
@@ -171,33 +172,31 @@ def textbook_assignments(seed: int, rows: int) -> list[Assignment]:
         facets = {"topic": concept.name, "audience": audience, "noun": noun}
         name = f"taught-textbook-{seed}-{index}"
 
-        def check(
-            text: str, noun: str = noun, name: str = name, index: int = index, concept: str = concept.name
-        ) -> tuple[dict[str, Any] | None, str]:
+        def check(text: str) -> tuple[dict[str, Any] | None, str]:
             text = text.strip()
             missing = checks.missing_words(text, [noun])
             problem = checks.length_problem(text, 40, 250) or checks.repetition_problem(text)
             problem = problem or (f"The word {noun} is missing." if missing else "")
             row = _row(
-                name, text, "taught/textbooks", seed=seed, index=index, concept=concept, verified="form"
+                name, text, "taught/textbooks", seed=seed, index=index, concept=concept.name, verified="form"
             )
             return (None, problem) if problem else (row, "")
 
-        out.append(Assignment(id=name, prompt=prompt, check=check, facets=facets))
-    return out
+        return Assignment(id=name, prompt=prompt, check=check, facets=facets)
+
+    return Drawn(draw)
 
 
-def exercise_assignments(seed: int, rows: int) -> list[Assignment]:
+def exercise_assignments(seed: int) -> Drawn[Assignment]:
     """phi-1: the function name is given; kept when the examples in its own docstring pass."""
-    out = []
-    for index in range(rows):
+
+    def draw(index: int) -> Assignment:
         rng = rng_for(prompts.VERSION + "/exercise", seed, index, False)
-        function = "_then_".join(pick(rng, compositions(2, False)))
+        steps = pick(rng, compositions(2, False))
+        function = "_then_".join(steps)
         name = f"taught-exercise-{seed}-{index}"
 
-        def check(
-            text: str, function: str = function, name: str = name, index: int = index
-        ) -> tuple[dict[str, Any] | None, str]:
+        def check(text: str) -> tuple[dict[str, Any] | None, str]:
             program = extract_code(text) or ""
             problem = checks.program_problem(program, function) or examples_problem(program)
             row = _row(
@@ -205,11 +204,14 @@ def exercise_assignments(seed: int, rows: int) -> list[Assignment]:
             )
             return (None, problem) if problem else (row, "")
 
-        assignment = Assignment(
-            id=name, prompt=prompts.EXERCISE.format(name=function), check=check, facets={"name": function}
+        return Assignment(
+            id=name,
+            prompt=prompts.EXERCISE.format(name=function),
+            check=check,
+            facets={"name": function} | {f"step {at}": step for at, step in enumerate(steps)},
         )
-        out.append(assignment)
-    return out
+
+    return Drawn(draw)
 
 
 def examples_problem(program: str) -> str:
@@ -224,18 +226,16 @@ def examples_problem(program: str) -> str:
     return "" if outcome.ok else "An example in the docstring is not what the function gives; correct it."
 
 
-def smalltalk_assignments(seed: int, rows: int) -> list[Assignment]:
+def smalltalk_assignments(seed: int) -> Drawn[Assignment]:
     """Small talk: the message is drawn, the answer is the teacher's."""
-    out = []
-    for index in range(rows):
+
+    def draw(index: int) -> Assignment:
         rng = rng_for(prompts.VERSION + "/smalltalk", seed, index, False)
-        _, asks, _ = pick(rng, SMALLTALK)
+        kind, asks, _ = pick(rng, SMALLTALK)
         message = asks.render(Random(rng.random()), {})
         name = f"taught-smalltalk-{seed}-{index}"
 
-        def check(
-            text: str, message: str = message, name: str = name, index: int = index
-        ) -> tuple[dict[str, Any] | None, str]:
+        def check(text: str) -> tuple[dict[str, Any] | None, str]:
             text = " ".join(text.split())
             problem = checks.length_problem(text, 2, 60) or checks.language_problem(text)
             messages = [{"role": "user", "content": message}, {"role": "assistant", "content": text}]
@@ -243,14 +243,8 @@ def smalltalk_assignments(seed: int, rows: int) -> list[Assignment]:
             del row["text"]
             return (None, problem) if problem else ({**row, "messages": messages}, "")
 
-        out.append(Assignment(id=name, prompt=prompts.DIALOGUE.format(message=message), check=check))
-    return out
+        return Assignment(
+            id=name, prompt=prompts.DIALOGUE.format(message=message), check=check, facets={"kind": kind}
+        )
 
-
-ASSIGNMENTS: dict[str, Callable[[int, int], list[Assignment]]] = {
-    "stories": story_assignments,
-    "questions": question_assignments,
-    "textbooks": textbook_assignments,
-    "exercises": exercise_assignments,
-    "smalltalk": smalltalk_assignments,
-}
+    return Drawn(draw)

@@ -7,11 +7,13 @@ here; their product is the list of topics, and every one of them has its place i
 
 import zlib
 from collections.abc import Sequence
+from functools import cache
 from random import Random
 
 from hornbook.synth import checks
 from hornbook.synth.diversity import rouge_precision
 from hornbook.synth.phrase import pick
+from hornbook.synth.plans import Drawn
 from hornbook.synth.scripts import Assignment, Row
 from hornbook.synth.stories import meta, rng_for
 from hornbook.synth.taught import AUDIENCES, TONES
@@ -32,6 +34,7 @@ Let a word or an idea of this unrelated text find its way into the case, without
 """
 
 
+@cache
 def subjects() -> list[tuple[str, str]]:
     """(field, subject) in order."""
     return [(field, subject) for field, listed in FIELDS.items() for subject in listed.split(", ")]
@@ -58,12 +61,12 @@ def snippet_of(texts: Sequence[str], rng: Random) -> str:
     return " ".join(found[begin : begin + SNIPPET_WORDS]).replace('"', "'")
 
 
-def topic_assignments(seed: int, rows: int, *, snippets: Sequence[str] = ()) -> list[Assignment]:
+def topic_assignments(seed: int, *, snippets: Sequence[str] = ()) -> Drawn[Assignment]:
     """Passages on topics in an order drawn by the seed: none twice before all were had."""
     count = topic_count()
     order = sorted(range(count), key=lambda n: zlib.crc32(f"{VERSION}/{seed}/{n}".encode()))
-    out = []
-    for index in range(rows):
+
+    def draw(index: int) -> Assignment:
         rng = rng_for(VERSION, seed, index, False)
         field, subject, angle = topic(order[index % count])
         text = snippet_of(snippets, rng)
@@ -74,25 +77,22 @@ def topic_assignments(seed: int, rows: int, *, snippets: Sequence[str] = ()) -> 
         )  # fmt: skip
         name = f"topic-{seed}-{index}"
 
-        def check(
-            answer: str,
-            name: str = name,
-            index: int = index,
-            snippet: str = text,
-            about: tuple[str, str, str] = (field, subject, angle),
-        ) -> tuple[Row | None, str]:
+        def check(answer: str) -> tuple[Row | None, str]:
             answer = answer.strip()
             problem = (
                 checks.length_problem(answer, 80, 350)
                 or checks.language_problem(answer)
                 or checks.repetition_problem(answer)
             )
-            if not problem and snippet and rouge_precision(answer, snippet, 6) > 0.05:
+            if not problem and text and rouge_precision(answer, text, 6) > 0.05:
                 problem = "The passage quotes the unrelated text; take only an idea from it."
-            facts = meta(VERSION, seed, index, topic=list(about), snippet=bool(snippet), verified="form")
+            facts = meta(
+                VERSION, seed, index, topic=[field, subject, angle], snippet=bool(text), verified="form"
+            )
             row = {"id": name, "text": answer, "source": SOURCE, "meta": facts}
             return (None, problem) if problem else (row, "")
 
         facets = {"field": field, "subject": subject, "angle": angle, "audience": audience}
-        out.append(Assignment(id=name, prompt=prompt, check=check, facets=facets))
-    return out
+        return Assignment(id=name, prompt=prompt, check=check, facets=facets)
+
+    return Drawn(draw)

@@ -13,10 +13,8 @@ from typing import Any, Literal
 from hornbook.lm.parse import extract_code
 from hornbook.sandbox import Job, run_many
 from hornbook.synth import checks, prompts
-from hornbook.synth.phrase import pick
-from hornbook.synth.problem_words import SCENES
 from hornbook.synth.scripts import Rejected, Row, Script, Scripted, Work
-from hornbook.synth.stories import meta, rng_for
+from hornbook.synth.stories import meta
 from hornbook.synth.word_problems import write_problem
 
 VERSION = "word-variants-1"
@@ -96,8 +94,8 @@ def _kept(work: Work, pairs: Sequence[tuple[str, str]], *, way: str, seed: int, 
 
 def variant_task(seed: int, index: int, way: Way, *, each: int = EACH) -> Scripted:
     """`each` problems from one seed question."""
-    question = write_problem(seed, index).question
-    facet = pick(rng_for(VERSION, seed, index, False), SCENES).name
+    problem = write_problem(seed, index)
+    question = problem.question
 
     def one_step(work: Work) -> Script:
         text = yield from work.ask(_ONE_STEP.format(question=question, each=each), max_tokens=400 * each)
@@ -116,5 +114,6 @@ def variant_task(seed: int, index: int, way: Way, *, each: int = EACH) -> Script
         ]
         return _kept(work, pairs, way=way, seed=seed, index=index)
 
+    facets = {"skeleton": "|".join(problem.skeleton), "scene": problem.scene}
     name = f"variants-{way.replace(' ', '-')}-{each}-{seed}-{index}"
-    return Scripted(id=name, steps=one_step if way == "one step" else two_steps, facets={"scene": facet})
+    return Scripted(id=name, steps=one_step if way == "one step" else two_steps, facets=facets)

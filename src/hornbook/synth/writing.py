@@ -2,7 +2,7 @@
 written."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,9 @@ from hornbook.data.corpus import CorpusWriter
 from hornbook.errors import HornbookError
 from hornbook.lab.step import Estimate, StepContext
 from hornbook.lm.base import LanguageModel
-from hornbook.lm.ledger import Ledger
-from hornbook.synth.coverage import growth, write_steered
+from hornbook.synth.coverage import growth
 from hornbook.synth.diversity import diversity, words
-from hornbook.synth.scripts import Row, Task, perform
+from hornbook.synth.scripts import Row
 from hornbook.synth.teacher import Teacher, is_small_embedded, open_teacher
 
 CHUNK = 1000
@@ -23,10 +22,10 @@ GROWTH_SAMPLE = 1600
 """Texts whose coverage is followed as they grow in number."""
 Fault = Callable[[list[Row]], list[str]]
 """For a chunk of rows, one reason each why it is removed; empty: it is kept."""
-PREVIEW = 10
-"""Rows written before a larger job, to show what they are like and what all will cost."""
-STEERED_WIDTH = 4
-"""Plans drawn for each call of a steered session: a plan costs no call."""
+_FACETS = (
+    "topic", "concept", "audience", "kind", "about", "skeleton", "scene", "composition", "task", "setting",
+    "form", "asker", "verb", "noun", "adjective", "plot", "language",
+)  # fmt: skip
 
 
 class NothingPassed(HornbookError):
@@ -61,6 +60,21 @@ def text_of(row: Row) -> str:
     return "\n".join(message["content"] for message in row["messages"])
 
 
+def row_facets(row: Row) -> dict[str, str]:
+    """What a row is about, by kind, as its lineage says: topic, concept, audience, words of its plan..."""
+    try:
+        meta = json.loads(row.get("meta") or "{}")
+    except ValueError:
+        return {}
+    plan = meta.get("plan")
+    known = {**meta, **plan} if isinstance(plan, dict) else meta
+    found = {kind: known[kind] for kind in _FACETS if known.get(kind)}
+    return {
+        kind: " / ".join(map(str, value)) if isinstance(value, list) else str(value)
+        for kind, value in found.items()
+    }
+
+
 def write_corpus(
     ctx: StepContext,
     rows: Iterable[Row],
@@ -71,12 +85,14 @@ def write_corpus(
     fault: Fault = no_fault,
     drop_repeats: bool = True,
     removed: list[Row] | None = None,
+    follow: int = GROWTH_SAMPLE,
 ) -> dict[str, Any]:
     """Checks rows chunk by chunk, writes the corpus, and keeps what was removed with its reason.
 
     Args:
         fault: for each row of a chunk why it goes, or nothing.
         removed: rows that went before, with their `reason`.
+        follow: rows whose coverage is followed as they grow in number.
 
     Raises:
         NothingPassed: no row was kept; the reasons are counted.
@@ -90,6 +106,7 @@ def write_corpus(
         reasons[row["reason"]] = reasons.get(row["reason"], 0) + 1
     seen: set[str] = set()
     sample: list[str] = []
+    about: list[dict[str, str]] = []
     count = words_kept = checked = passed = 0
     source = iter(rows)
     with CorpusWriter(ctx.folder, schema, lineage=dict(lineage)) as writer:
@@ -108,8 +125,9 @@ def write_corpus(
                     continue
                 keep.append(row)
                 words_kept += len(words(text))
-                if len(sample) < DIVERSITY_SAMPLE:
+                if len(sample) < max(DIVERSITY_SAMPLE, follow):
                     sample.append(text)
+                    about.append(row_facets(row))
             writer.write_rows(keep)
             count += len(keep)
             progress.advance(len(chunk))
@@ -132,74 +150,9 @@ def write_corpus(
         **lineage,
     }
     if len(sample) > 1:
-        facts["diversity"] = diversity(sample)
-        facts["growth"] = growth(sample[:GROWTH_SAMPLE])
+        facts["diversity"] = diversity(sample[:DIVERSITY_SAMPLE])
+        facts["growth"] = growth(sample[:follow], about[:follow])
     return facts
-
-
-def teach(
-    ctx: StepContext, teacher: LanguageModel, tasks: Sequence[Task], calls: int | None = None
-) -> tuple[list[Row], list[Row], dict[str, Any]]:
-    """Rows, removed rows with reasons, and the lineage and counts of a real teacher's work.
-
-    A large job begins with `PREVIEW` rows, after which its cost is said. `corrected` counts rows that were
-    right only after their correction turn, `facets` which topics, names... came out.
-
-    Args:
-        calls: fewer than there are tasks: they are spent where what is written so far is thin.
-
-    Raises:
-        BudgetExceeded: the budget is used up; the same command with a larger one goes on.
-    """
-    calls = len(tasks) if calls is None else calls
-    progress = ctx.progress(calls, "texts", teacher.identity)
-    rows: list[Row] = []
-    removed: list[Row] = []
-    corrected = 0
-    fates: list[tuple[Mapping[str, str], bool]] = []
-
-    def write(numbers: Sequence[int]) -> list[str]:
-        nonlocal corrected
-        texts = []
-        for written in perform(teacher, [tasks[n] for n in numbers], progress=progress):
-            texts.append("\n".join(text_of(row) for row in written.rows))
-            fates.append((written.task.facets, bool(written.rows)))
-            if written.rows:
-                rows.extend(written.rows)
-                corrected += written.corrected
-            else:
-                removed.append({"reason": written.problem, "id": written.task.id, "text": written.text})
-        return texts
-
-    if calls < len(tasks):
-        write_steered([task.facets for task in tasks], calls, write)
-    else:
-        first = PREVIEW if calls >= 10 * PREVIEW else 0
-        if first:
-            write(range(first))
-            ledger: Ledger | None = getattr(teacher, "ledger", None)
-            if ledger is not None:
-                ctx.say(f"All {calls:,} rows will take {ledger.forecast(calls / first)}.")
-        write(range(first, calls))
-    return rows, removed, {"teacher": teacher.identity, "corrected": corrected, "facets": _facets(fates)}
-
-
-def _facets(fates: Iterable[tuple[Mapping[str, str], bool]]) -> dict[str, dict[str, Any]]:
-    """For each kind of facet how many values were asked for and came out, and examples of those that never
-    did."""
-    asked: dict[str, dict[str, bool]] = {}
-    for facets, came in fates:
-        for kind, value in facets.items():
-            values = asked.setdefault(kind, {})
-            values[value] = values.get(value, False) or came
-    return {
-        kind: {
-            "asked": len(values),
-            "hit": sum(values.values()),
-            "never_hit": [value for value, came in values.items() if not came][:20],
-        }
-        for kind, values in asked.items()
-    }
 
 
 def open_for(ctx: StepContext, teacher: str | LanguageModel) -> Teacher:
@@ -213,15 +166,6 @@ def not_by_the_small_one(teacher: LanguageModel, what: str) -> None:
         raise HornbookError(
             f"SmolLM2-135M does not write {what}: it was measured at or below chance there. "
             f'Use --teacher simulated or an endpoint such as "http://localhost:11434/v1#model".'
-        )
-
-
-def not_steered(steered: bool) -> None:
-    """Refuses to steer the simulated teacher."""
-    if steered:
-        raise HornbookError(
-            "steered=True chooses what a teacher is called for next; the simulated teacher is not called and "
-            "draws its plans evenly. Name a teacher, or leave steered out."
         )
 
 

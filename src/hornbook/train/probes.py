@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hornbook.lab.files import write_json
 from hornbook.lab.step import Artifact, Estimate, StepContext, step
@@ -19,6 +19,9 @@ from hornbook.model.config import ModelConfig
 from hornbook.train.pretrain import PhasePlan, Tokens, finish_checkpoint, raise_model
 from hornbook.train.settings import TrainSettings
 from hornbook.train.throughput import expected_tokens_per_second
+
+if TYPE_CHECKING:
+    from hornbook.model.decoder import Decoder
 
 _RESULT = "probe.json"
 
@@ -53,6 +56,7 @@ def train_probes(
     validation: Tokens,
     workers: int,
     keep_phases: bool = False,
+    grown_from: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
     """Raises one student per (arm, seed); `artifact / "<arm>-<seed>"` is its checkpoint.
 
@@ -62,10 +66,13 @@ def train_probes(
     Args:
         validation: token files measured at phase ends; none: nothing is measured.
         keep_phases: keep the checkpoint at the end of every phase, below `after/<phase>` of the probe's.
+        grown_from: by "<arm>-<seed>", the smaller checkpoint that a student begins as (`growth.grow`); the
+            others begin with random weights.
 
     Facts: `bits_per_byte` {arm: {domain: [one per seed]}}, `seconds`, `tokens` per arm.
     """
     started = time.perf_counter()
+    grown_from = grown_from or {}
     jobs = [(arm, seed) for seed in seeds for arm in arms]
     shared: dict[str, Any] = {
         "model": model,
@@ -84,7 +91,12 @@ def train_probes(
     results = side_by_side(
         {
             f"{arm}-{seed}": partial(
-                _probe, ctx.folder / f"{arm}-{seed}", phases=arms[arm], seed=seed, **shared
+                _probe,
+                ctx.folder / f"{arm}-{seed}",
+                phases=arms[arm],
+                seed=seed,
+                small=grown_from.get(f"{arm}-{seed}"),
+                **shared,
             )
             for arm, seed in jobs
         },
@@ -121,6 +133,7 @@ def _probe(
     tokenizer: Path,
     validation: Mapping[str, Path],
     keep_phases: bool,
+    small: Path | None,
     progress: Any,
 ) -> dict[str, Any]:
     """One probe, in its own process; its result is kept, so it is raised once."""
@@ -141,6 +154,7 @@ def _probe(
         tokenizer=tokenizer,
         validation=validation,
         seed=seed,
+        start=None if small is None else _grown(small, model, seed),
         keep_phases=keep_phases,
         progress=progress,
         say=lambda sentence: None,
@@ -150,3 +164,13 @@ def _probe(
     summary = {"bits_per_byte": dict(result.bits_per_byte), "tokens_per_second": result.tokens_per_second}
     write_json(kept, summary)
     return summary
+
+
+def _grown(folder: Path, large: ModelConfig, seed: int) -> "Decoder":
+    """A checkpoint, grown to the shape `large`."""
+    import torch
+
+    from hornbook.model.hf import load_checkpoint
+    from hornbook.train.growth import GrowthSettings, grow
+
+    return grow(load_checkpoint(folder, dtype=torch.float32), large, GrowthSettings(seed=seed))

@@ -46,8 +46,11 @@ def _turn_problem(text: str, told: Sequence[str]) -> str:
     return ""
 
 
-def conversation_task(id: str, passage: str, *, exchanges: int = 3, seed: int = 0) -> Scripted:
-    """`exchanges` questions with their answers about a passage or a topic."""
+def conversation_task(
+    id: str, passage: str, *, exchanges: int = 3, seed: int = 0, about: str = "all"
+) -> Scripted:
+    """`exchanges` questions with their answers about a passage or a topic. about: its cluster, or
+    the topic."""
     asker = pick(Random(f"{VERSION}/{seed}/{id}"), ASKERS)
 
     def steps(work: Work) -> Script:
@@ -71,7 +74,14 @@ def conversation_task(id: str, passage: str, *, exchanges: int = 3, seed: int = 
             work.id, told, seed=seed, writer=VERSION, asker=asker, seed_id=id, verified="form"
         )
 
-    return Scripted(id=f"conversation-{seed}-{id}", steps=steps, facets={"asker": asker})
+    facets = {"asker": asker, "about": about}
+    return Scripted(id=f"conversation-{seed}-{id}", steps=steps, facets=facets)
+
+
+def concept_task(index: int, *, exchanges: int = 3, seed: int = 0) -> Scripted:
+    """The same about a concept of the textbooks, each in turn."""
+    name = CONCEPTS[index % len(CONCEPTS)].name
+    return conversation_task(f"{index}", name, exchanges=exchanges, seed=seed, about=name)
 
 
 def conversation_row(id: str, told: Sequence[str], *, seed: int, **facts: Any) -> Row:

@@ -8,7 +8,7 @@ answer, which later serves as the truth when answers are drawn for training (phi
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
@@ -76,6 +76,7 @@ def plurality_task(
     samples: int = SAMPLES,
     by: Literal["program", "words"] = "program",
     seed: int = 0,
+    facets: Mapping[str, str] | None = None,
 ) -> Scripted:
     """A question is kept with the answer that most of `samples` give."""
     template = prompts.SOLUTION if by == "program" else _ANSWER
@@ -89,7 +90,15 @@ def plurality_task(
             raise Rejected(f"{counted.difficulty}: {why}", question)
         return _row(id, question, counted, seed=seed, samples=samples, writer=VERSION)
 
-    return Scripted(id=f"plurality-{samples}-{id}", steps=steps)
+    return Scripted(id=f"plurality-{samples}-{id}", steps=steps, facets=facets or {})
+
+
+def own_task(index: int, *, samples: int = SAMPLES, seed: int = 0) -> Scripted:
+    """The same for word problem number `index` of ours."""
+    problem = write_problem(seed, index)
+    facets = {"skeleton": "|".join(problem.skeleton), "scene": problem.scene}
+    id = f"problem-{seed}-{index}"
+    return plurality_task(id, problem.question, samples=samples, seed=seed, facets=facets)
 
 
 def _row(id: str, question: str, counted: Vote, *, seed: int, **facts: Any) -> Row:

@@ -84,8 +84,8 @@ def _row(id: str, question: str, reply: str, *, seed_id: str, seed: int, **facts
     return {"id": id, "messages": turns, "source": SOURCE, "meta": lineage}
 
 
-def question_task(seed_id: str, passage: str, *, seed: int = 0) -> Scripted:
-    """A teacher's questions on one passage; a row each."""
+def question_task(seed_id: str, passage: str, *, seed: int = 0, about: str = "all") -> Scripted:
+    """A teacher's questions on one passage; a row each. about: the passage's cluster."""
 
     def read(text: str) -> tuple[list[dict[str, Any]] | None, str]:
         value, problem = read_json(text, _SCHEMA)
@@ -111,7 +111,7 @@ def question_task(seed_id: str, passage: str, *, seed: int = 0) -> Scripted:
             for number, item in enumerate(items)
         ]
 
-    return Scripted(id=f"question-{seed}-{seed_id}", steps=steps, facets={"seed": seed_id})
+    return Scripted(id=f"question-{seed}-{seed_id}", steps=steps, facets={"about": about})
 
 
 _RULES: Sequence[tuple[str, re.Pattern[str], str, str]] = (

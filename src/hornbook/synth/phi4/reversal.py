@@ -6,7 +6,7 @@ calls.
 """
 
 import ast
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hornbook.lm.parse import extract_code
@@ -120,7 +120,7 @@ def _name_of(code: str) -> str:
     return next(node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef))
 
 
-def reversal_task(id: str, code: str, *, seed: int = 0) -> Scripted:
+def reversal_task(id: str, code: str, *, seed: int = 0, facets: Mapping[str, str] | None = None) -> Scripted:
     """A function, its instruction, and the check that the instruction says enough."""
     name, signature = _name_of(code), code.split("\n", 1)[0]
 
@@ -145,21 +145,21 @@ def reversal_task(id: str, code: str, *, seed: int = 0) -> Scripted:
             raise Rejected(f"not the same again: {problem}", asked["instruction"])
         return _row(id, asked["instruction"], code, seed=seed, writer=VERSION, examples=asked["calls"])
 
-    return Scripted(id=f"reversal-{id}", steps=steps, facets={"name": name})
+    return Scripted(id=f"reversal-{id}", steps=steps, facets={"name": name, **(facets or {})})
+
+
+def own_task(seed: int, index: int) -> Scripted:
+    """The same for a function of ours, where no code is given: the solution of an exercise."""
+    rng = rng_for(VERSION, seed, index, False)
+    exercise = compose(draw_composition(rng, 2, False), rng)
+    facets = {f"step {at}": step for at, step in enumerate(exercise.composition)}
+    return reversal_task(f"{seed}-{index}", without_docstring(exercise.solution), seed=seed, facets=facets)
 
 
 def _row(id: str, instruction: str, code: str, *, seed: int, **facts: Any) -> Row:
     turns = [{"role": "user", "content": instruction}, {"role": "assistant", "content": code}]
     lineage = meta(facts.pop("writer"), seed, facts.pop("index", 0), verified="regenerated", **facts)
     return {"id": f"reversal-{id}", "messages": turns, "source": SOURCE, "meta": lineage}
-
-
-def own_functions(seed: int, count: int) -> Iterator[tuple[str, str]]:
-    """(id, code) of functions without docstrings, where no code is given: our exercises' solutions."""
-    for index in range(count):
-        rng = rng_for(VERSION, seed, index, False)
-        exercise = compose(draw_composition(rng, 2, False), rng)
-        yield f"{seed}-{index}", without_docstring(exercise.solution)
 
 
 def simulated_pair(seed: int, index: int, *, vague: float = 0.2) -> tuple[Row | None, str]:

@@ -56,7 +56,7 @@ def revision_task(
     """One text in up to `rounds` revisions."""
     rng = rng_for(VERSION, seed, index, False)
     if about == "stories":
-        (assignment,) = story_assignments(seed, index + 1, start=index)
+        assignment = story_assignments(seed)[index]
         prompt, facets = assignment.prompt, dict(assignment.facets)
 
         def faults(text: str) -> list[str]:

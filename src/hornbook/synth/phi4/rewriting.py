@@ -51,8 +51,8 @@ def rewrite_problem(text: str, passage: str) -> str:
     return ""
 
 
-def rewrite_task(seed_id: str, passage: str, form: str, *, seed: int = 0) -> Scripted:
-    """One passage in one of the `FORMS`."""
+def rewrite_task(seed_id: str, passage: str, form: str, *, seed: int = 0, about: str = "all") -> Scripted:
+    """One passage in one of the `FORMS`. about: the passage's cluster."""
 
     def read(text: str) -> tuple[Row | None, str]:
         text = text.strip()
@@ -64,4 +64,5 @@ def rewrite_task(seed_id: str, passage: str, form: str, *, seed: int = 0) -> Scr
     def steps(work: Work) -> Script:
         return (yield from work.write(_PROMPT.format(passage=passage, form=FORMS[form]), read))
 
-    return Scripted(id=f"rewrite-{seed}-{form}-{seed_id}", steps=steps, facets={"form": form})
+    facets = {"form": form, "about": about}
+    return Scripted(id=f"rewrite-{seed}-{form}-{seed_id}", steps=steps, facets=facets)

@@ -125,8 +125,8 @@ def best_by_rules(id: str, page: str, *, seed: int = 0) -> tuple[Row | None, str
     return _row(id, best, whole, scores, "rules", seed), ""
 
 
-def seed_task(id: str, page: str, *, seed: int = 0) -> Scripted:
-    """The same by a teacher's grades: the page first, its passages only if it is good."""
+def seed_task(id: str, page: str, *, seed: int = 0, about: str = "all") -> Scripted:
+    """The same by a teacher's grades: the page first, its passages only if it is good. about: its cluster."""
 
     def steps(work: Work) -> Script:
         grades = yield from PAGE.grade(work, page[:6000])
@@ -136,7 +136,7 @@ def seed_task(id: str, page: str, *, seed: int = 0) -> Scripted:
         best = yield from _best(work, page)
         return _row(id, best[1], grades.scores, best[0], "teacher", seed)
 
-    return Scripted(id=f"seed-{id}", steps=steps)
+    return Scripted(id=f"seed-{id}", steps=steps, facets={"about": about})
 
 
 def _best(work: Work, page: str) -> Asking[tuple[Mapping[str, int], str]]:

@@ -1,0 +1,165 @@
+"""A real teacher's work on a corpus: which plans it is called for, what came of them, and the rows written.
+
+Every writer hands over its tasks by number. Steered, more plans are drawn than calls are made, and each batch
+of calls goes to those whose facets are thinly covered by what was written before it (see `coverage`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hornbook.errors import HornbookError
+from hornbook.lab.step import StepContext
+from hornbook.lm.base import LanguageModel
+from hornbook.lm.ledger import Ledger
+from hornbook.synth.coverage import Facet, Facets, facets_in, write_steered
+from hornbook.synth.plans import Choices, Drawn, batches
+from hornbook.synth.scripts import Row, Task, perform
+from hornbook.synth.writing import text_of, write_corpus
+
+PREVIEW = 10
+"""Rows written before a larger job, to show what they are like and what all will cost."""
+STEERED_WIDTH = 4
+"""Plans drawn for each call of a steered session: a plan costs no call."""
+FOLLOWED = 10_000
+"""Rows of a real teacher whose coverage is followed as they grow in number."""
+_LEAST_DRAWN = 1000  # plans drawn to know what there is to be hit
+_NAMED = 20
+
+
+@dataclass(kw_only=True)
+class _Facets:
+    """By facet: was it drawn only (0), asked for (1), or did a row come of it (2)?"""
+
+    fates: dict[Facet, int]
+
+    def of(self, task: Task) -> Facets:
+        for facet in facets_in(task.facets):
+            self.fates.setdefault(facet, 0)
+        return task.facets
+
+    def end(self, task: Task, came: bool) -> None:
+        for facet in facets_in(task.facets):
+            self.fates[facet] = max(self.fates.get(facet, 0), 2 if came else 1)
+
+    def facts(self) -> dict[str, dict[str, Any]]:
+        """For each kind how many values were drawn, asked for and hit, and examples of those never hit: first
+        the ones that were asked for in vain."""
+        kinds = dict.fromkeys(kind for kind, _ in self.fates)
+        found = {}
+        for kind in kinds:
+            own = {value: fate for (k, value), fate in self.fates.items() if k == kind}
+            missed = sorted((value for value, fate in own.items() if fate < 2), key=lambda v: -own[v])
+            found[kind] = {
+                "known": len(own),
+                "asked": sum(fate > 0 for fate in own.values()),
+                "hit": len(own) - len(missed),
+                "never_hit": missed[:_NAMED],
+            }
+        return found
+
+
+def teach(
+    ctx: StepContext,
+    teacher: LanguageModel,
+    tasks: Sequence[Task],
+    calls: int | None = None,
+    *,
+    steered: bool = False,
+) -> tuple[list[Row], list[Row], dict[str, Any]]:
+    """Rows, removed rows with reasons, and the lineage and counts of a real teacher's work.
+
+    A large job begins with `PREVIEW` rows, after which its cost is said. `corrected` counts rows that were
+    right only after their correction turn, `facets` which topics, names... were drawn, asked for, came out.
+
+    Args:
+        tasks: what may be written, by number; without end for a writer that draws its plans (`Drawn`).
+        calls: how many tasks are done (None: all).
+        steered: spend the calls where what is written so far is thin, rather than on the first tasks. What
+            was chosen is kept beside the call store: the same command goes on with the same plans.
+
+    Raises:
+        BudgetExceeded: the budget is used up; the same command with a larger one goes on.
+    """
+    calls = len(tasks) if calls is None else min(calls, len(tasks))
+    progress = ctx.progress(calls, "texts", teacher.identity)
+    rows: list[Row] = []
+    removed: list[Row] = []
+    corrected = 0
+    facets = _Facets(fates={})
+
+    def write(numbers: Sequence[int]) -> list[str]:
+        nonlocal corrected
+        texts = []
+        for written in perform(teacher, [tasks[n] for n in numbers], progress=progress):
+            texts.append("\n".join(text_of(row) for row in written.rows))
+            facets.end(written.task, bool(written.rows))
+            if written.rows:
+                rows.extend(written.rows)
+                corrected += written.corrected
+            else:
+                removed.append({"reason": written.problem, "id": written.task.id, "text": written.text})
+        if len(numbers) == PREVIEW and calls >= 10 * PREVIEW:
+            ledger: Ledger | None = getattr(teacher, "ledger", None)
+            if ledger is not None:
+                ctx.say(f"All {calls:,} rows will take {ledger.forecast(calls / PREVIEW)}.")
+        return texts
+
+    if steered and calls:
+        first = [task.id for task in tasks[:PREVIEW]]
+        chosen = Choices(ctx.folder.parent.parent / "steering", [teacher.identity, first])
+        write_steered(
+            Drawn(lambda number: facets.of(tasks[number]), len(tasks)),
+            calls,
+            write,
+            batch=batches(PREVIEW),
+            width=STEERED_WIDTH,
+            remembered=chosen.read(),
+            remember=chosen.add,
+        )
+    else:
+        preview = PREVIEW if calls >= 10 * PREVIEW else 0
+        if preview:
+            write(range(preview))
+        write(range(preview, calls))
+    for task in tasks[:_LEAST_DRAWN]:
+        facets.of(task)
+    return rows, removed, {"teacher": teacher.identity, "corrected": corrected, "facets": facets.facts()}
+
+
+def write_taught(
+    ctx: StepContext,
+    teacher: LanguageModel,
+    tasks: Sequence[Task],
+    calls: int | None = None,
+    *,
+    steered: bool = False,
+    writer: str,
+    seed: int,
+    schema: str = "documents",
+    rows: int | None = None,
+    **lineage: Any,
+) -> dict[str, Any]:
+    """Has a teacher do the tasks (see `teach`) and writes what came of them, of several rows a call at most
+    `rows`.
+
+    Raises:
+        HornbookError: there is no task.
+    """
+    if not tasks:
+        raise HornbookError("There is nothing to write from: the seeds hold no text of the kind needed.")
+    kept, removed, counts = teach(ctx, teacher, tasks, calls, steered=steered)
+    how = {"writer": writer, "seed": seed, "steered": steered, **lineage, **counts}
+    total = rows or (len(tasks) if calls is None else min(calls, len(tasks)))
+    return write_corpus(
+        ctx, kept[:rows], total=total, schema=schema, lineage=how, removed=removed, follow=FOLLOWED
+    )
+
+
+def not_steered(steered: bool) -> None:
+    """Refuses to steer the simulated teacher."""
+    if steered:
+        raise HornbookError(
+            "steered=True chooses what a teacher is called for next; the simulated teacher is not called and "
+            "draws its plans evenly. Name a teacher, or leave steered out."
+        )
