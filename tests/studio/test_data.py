@@ -7,8 +7,11 @@ import pytest
 from studio_home import SCRIPT
 
 from hornbook.data.corpus import Corpus, CorpusWriter
+from hornbook.lab.run import Run
+from hornbook.lm.simulated import SimulatedModel
 from hornbook.lm.store import CallStore
 from hornbook.studio.data import CALLS_FILE
+from hornbook.synth.steps import write_dialogue
 
 KEY = "ab" * 32
 
@@ -97,6 +100,21 @@ def test_the_coverage_map_counts(client, curated):
     text = client.get("/data/coverage", params={"corpus": curated, "first": "kind", "second": "half"}).text
     for count in (10, 10, 13, 12):  # even and odd numbers below 20, and from 20 to 44
         assert f">{count}</td>" in text
+
+
+def test_the_map_says_how_coverage_grew_and_what_was_never_hit(client, hostile):
+    run = Run(hostile.home, recipe="write-talk", scale="smoke", settings={}, quiet=True)
+    teacher = SimulatedModel(
+        "talker", lambda request: f"I say {sum(map(ord, request.salt))} things to you today."
+    )
+    made = run.step(write_dialogue, rows=6, teacher=teacher, taught_share=1.0, steered=True)
+    corpus = f"steps/{made.path.name}"
+    text = client.get("/data/coverage", params={"corpus": corpus}).text
+    facets, grown = made.facts["facets"]["kind"], made.facts["growth"][-1]
+    assert f'<th scope="row">kind</th><td class="n">{facets["known"]}</td>' in text
+    assert ", ".join(facets["never_hit"][:8]) in text
+    assert facets["never_hit"]
+    assert f'<td class="n">{grown["grams"]:.0f}</td>' in text
 
 
 @pytest.mark.parametrize("name", ["../", "/etc", "steps/../../..", "steps/none", "", "\x00", SCRIPT])

@@ -17,6 +17,7 @@ from hornbook.lab.history import finished_runs, load_artifact
 from hornbook.lab.step import Artifact, artifact_references
 from hornbook.studio import pages
 from hornbook.studio.pages import NotHere, studio_of
+from hornbook.synth.variety import Variety, facets_of
 
 ROWS = 20
 _SHOWN_CHARACTERS = 600
@@ -141,7 +142,20 @@ def coverage(request: Request, corpus: str, first: str = "", second: str = "") -
         found=found,
         largest=max(1, largest),
         missing=sum(count == 0 for line in found.counts for count in line) if found else 0,
+        variety=_variety(request, place),
     )
+
+
+def _variety(request: Request, place: Place) -> Variety | None:
+    """How coverage grew, and what was hit or never hit, where the step that wrote the corpus says so."""
+    steps = (studio_of(request).home / "steps").resolve()
+    if not place.corpus.folder.resolve().is_relative_to(steps):
+        return None
+    made = load_artifact(steps / place.corpus.folder.resolve().relative_to(steps).parts[0])
+    grown = made.facts.get("growth") if made is not None else None
+    if made is None or not grown:
+        return None
+    return Variety(growth=grown, facets=facets_of(made.facts, grown))
 
 
 def _roots(request: Request) -> list[Path]:
