@@ -17,8 +17,10 @@ from hornbook.lm.simulated import SimulatedModel
 from hornbook.synth import teaching
 from hornbook.synth.clusters import cluster_names
 from hornbook.synth.coverage import Coverage, steer, write_steered
+from hornbook.synth.phi4.steps import write_revised
 from hornbook.synth.plans import Choices, Drawn, batches
 from hornbook.synth.scripts import Assignment, Task, Written
+from hornbook.synth.variety import grouped
 from hornbook.synth.writers import WRITERS, writer
 
 CALLS = 48
@@ -209,3 +211,42 @@ def test_clusters_of_passages_are_their_themes() -> None:
     best = sum(max(n for (name, _), n in pairs.items() if name == one) for one in set(names))
     assert best > 0.9 * len(themes)
     assert cluster_names(["one", "two"]) == ["all", "all"]
+
+
+def test_reasons_of_one_kind_are_shown_as_one() -> None:
+    assert grouped(
+        {
+            "The text has 8 words; write at least 50.": 2,
+            "The text has 21 words; write at least 50.": 3,
+            "These words are missing: clock. Use each of them.": 1,
+            "These words are missing: drum, hat. Use each of them.": 1,
+            "judge: clear is 2, below 3": 1,
+            "judge: lively is 1, below 3": 1,
+            "exact repeat": 1,
+        }
+    ) == [
+        ("The text has ... words; write at least ....", 5),
+        ("These words are missing: ...", 2),
+        ("judge: clear is 2, below 3", 1),
+        ("judge: lively is 1, below 3", 1),
+        ("exact repeat", 1),
+    ]
+
+
+def test_a_row_put_together_from_several_calls_is_looked_at_whole(tmp_path: Path) -> None:
+    """Writers that read an answer without `Work.write` are checked, too."""
+
+    def reply(request: Request) -> str:
+        assert request.messages is not None
+        if "revise" in request.messages[-1].content or len(request.messages) > 1:
+            return "unused"
+        extra = " Write to tom@school-mail.org." if request.tag.endswith("-1") else ""
+        body = " ".join(f"For example, the thing{n} is in the box{n * n} of the house." for n in range(14))
+        return f"{body}{extra} {request.tag}."
+
+    run = Run(tmp_path, recipe="t", scale="smoke", settings={}, quiet=True)
+    teacher = SimulatedModel("smollm2 that leaks", reply)
+    made = run.step(write_revised, rows=3, about="lessons", rounds=0, teacher=teacher)
+    assert made.facts["rows"] == 2
+    assert made.facts["removed"] == {"The text holds personal data (email); leave it out.": 1}
+    assert "school-mail" in (made.path / "removed.jsonl").read_text()

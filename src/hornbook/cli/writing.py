@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ TEACHER_HELP = (
     "checkpoint "
     "folder, a .gguf, or http://host/v1#model (default: simulated where the writer has it, else embedded)"
 )
+
+_REASONS = 8
 
 
 def add_budget(sub: argparse.ArgumentParser) -> None:
@@ -100,8 +103,7 @@ def write(args: argparse.Namespace) -> int:
         preview = session.preview()
         for row in preview.rows:
             _print_row(row)
-        for reason, count in preview.removed.items():
-            print(f"removed {count}: {reason}")
+        _print_removed(preview.removed)
         for line in session.variety.sentences:
             print(f"  {line}")
         print(f"\n{args.rows:,} rows: {preview.cost or 'written here, without a model; no call, no money'}")
@@ -118,8 +120,9 @@ def write(args: argparse.Namespace) -> int:
     facts = made.facts
     words = f", {facts['words']:,} words" if "words" in facts else ""
     print(f"{facts['rows']:,} rows{words}: {made.path}")
-    for reason, count in facts["removed"].items():
-        print(f"  removed {count}: {reason}")
+    _print_removed(facts["removed"])
+    if facts["removed"] and (made.path / "removed.jsonl").is_file():
+        print(f"  every one of them with its reason: {made.path / 'removed.jsonl'}")
     for line in session.variety.sentences:
         print(f"  {line}")
     for model, account in session.ledger.as_json().items():
@@ -133,6 +136,16 @@ def write(args: argparse.Namespace) -> int:
 
 def _options(options: dict[str, Any]) -> str:
     return f"; --set {', '.join(options)}" if options else ""
+
+
+def _print_removed(removed: Mapping[str, int]) -> None:
+    from hornbook.synth.variety import grouped
+
+    reasons = grouped(removed)
+    for reason, count in reasons[:_REASONS]:
+        print(f"  removed {count:,}: {reason}")
+    if rest := sum(count for _, count in reasons[_REASONS:]):
+        print(f"  removed {rest:,} for {len(reasons) - _REASONS} other reasons")
 
 
 def _asked() -> bool:

@@ -24,7 +24,7 @@ from hornbook.synth.phi4.steps import choose_seeds
 from hornbook.synth.steps import write_stories
 from hornbook.synth.teacher import SIMULATED
 from hornbook.synth.teaching import PREVIEW
-from hornbook.synth.variety import Variety, report_variety, variety_of
+from hornbook.synth.variety import Variety, grouped, report_variety, variety_of
 from hornbook.synth.writers import Writer
 from hornbook.synth.writing import NothingPassed, text_of
 
@@ -155,8 +155,7 @@ def report_writing(run: Run, writer: Writer, made: Artifact, ledger: Ledger, var
     figures = [(name, f"{facts[name]:,}") for name in ("rows", "words") if name in facts]
     report.figures([*figures, ("teacher", str(facts.get("teacher", "simulated")))])
     if facts["removed"]:
-        removed = sorted(facts["removed"].items(), key=lambda item: -item[1])
-        report.table(["removed because", "rows"], [[reason, count] for reason, count in removed[:20]])
+        report.table(["removed because", "rows"], [list(one) for one in grouped(facts["removed"])[:20]])
     shown = [Sample(text=text_of(row), label=str(row["id"])) for row in _first(made, PREVIEW)]
     report.samples("The first rows", shown, shown=3)
     if ledger.accounts:

@@ -26,6 +26,7 @@ from hornbook.evals.skill_mix import (
 )
 from hornbook.evals.skills import TOPICS, our_skills, private_split
 from hornbook.lm.base import Message
+from hornbook.synth import checks
 from hornbook.synth.scripts import Rejected, Row, Script, Scripted, Work
 from hornbook.synth.stories import meta
 
@@ -69,6 +70,9 @@ def skill_task(task: Combination, *, seed: int = 0) -> Scripted:
         text = extract_answer((yield from work.ask(turns)))
         if not text or count_sentences(text) > task.limit:
             raise Rejected(f"more than {task.limit_in_words}, or nothing", text)
+        problem = checks.language_problem(text) or checks.repetition_problem(text)
+        if problem:
+            raise Rejected(problem, text)
         named = [skill.name for skill in task.skills if names_skill(text, skill)]
         if named:
             raise Rejected(f"names the skill {named[0]} instead of showing it", text)

@@ -14,6 +14,7 @@ from hornbook.lm.base import LanguageModel
 from hornbook.lm.ledger import Ledger
 from hornbook.synth.coverage import Facet, Facets, facets_in, write_steered
 from hornbook.synth.plans import Choices, Drawn, batches
+from hornbook.synth.safety import unsafe_problem
 from hornbook.synth.scripts import Row, Task, perform
 from hornbook.synth.writing import text_of, write_corpus
 
@@ -92,12 +93,18 @@ def teach(
         nonlocal corrected
         texts = []
         for written in perform(teacher, [tasks[n] for n in numbers], progress=progress):
-            texts.append("\n".join(text_of(row) for row in written.rows))
-            facets.end(written.task, bool(written.rows))
-            if written.rows:
-                rows.extend(written.rows)
-                corrected += written.corrected
-            else:
+            safe = list[Row]()
+            for row in written.rows:  # whatever of its calls a row was put together from
+                text = text_of(row)
+                if unsafe := unsafe_problem(text):
+                    removed.append({"reason": unsafe, "id": row["id"], "text": text})
+                else:
+                    safe.append(row)
+            texts.append("\n".join(map(text_of, safe)))
+            facets.end(written.task, bool(safe))
+            rows.extend(safe)
+            corrected += written.corrected and bool(safe)
+            if not written.rows:
                 removed.append({"reason": written.problem, "id": written.task.id, "text": written.text})
         if len(numbers) == PREVIEW and calls >= 10 * PREVIEW:
             ledger: Ledger | None = getattr(teacher, "ledger", None)

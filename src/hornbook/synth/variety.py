@@ -1,6 +1,8 @@
 """How varied a corpus is, for those who show it: coverage as it grew, and what was hit or never hit."""
 
 import math
+import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,6 +16,7 @@ from hornbook.synth.teaching import FOLLOWED
 from hornbook.synth.writing import row_facets, text_of
 
 _SHOWN = 8
+_VARIES = re.compile(r'\d+(?:\.\d+)?|(?<=")[^"]*(?=")')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,20 @@ def facets_of(facts: Mapping[str, Any], grown: Sequence[Mapping[str, float]]) ->
         for kind, count in (grown[-1].items() if grown else ())
         if kind not in texts and math.isfinite(count)
     ]
+
+
+def grouped(removed: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Reasons that differ only in numbers, quotations or what they list, as one; the commonest first."""
+    counts: Counter[str] = Counter()
+    shown: dict[str, str] = {}
+    for reason, count in removed.items():
+        head, colon, listed = reason.partition(": ")
+        if len(head.split()) > 2 and colon:
+            listed = "..."
+        key = _VARIES.sub("...", head + colon + listed)
+        shown[key] = key if key in shown else reason
+        counts[key] += count
+    return [(shown[key], count) for key, count in counts.most_common()]
 
 
 def report_variety(report: Report, variety: Variety) -> None:

@@ -75,7 +75,8 @@ def item_problem(question: str, answer: str, passage: str) -> str:
     share = grounded(answer, passage)
     if share < GROUNDED:
         return f'The answer "{answer[:60]}" says what the passage does not; keep to the passage.'
-    return checks.length_problem(question, 5, 80) or checks.length_problem(answer, 2, 80)
+    problem = checks.length_problem(question, 5, 80) or checks.length_problem(answer, 2, 80)
+    return problem or checks.language_problem(f"{question} {answer}")
 
 
 def _row(id: str, question: str, reply: str, *, seed_id: str, seed: int, **facts: Any) -> Row:

@@ -129,6 +129,7 @@ def reversal_task(id: str, code: str, *, seed: int = 0, facets: Mapping[str, str
         if value is None:
             return None, problem
         problem = checks.length_problem(value["instruction"], 6, 200)
+        problem = problem or checks.language_problem(value["instruction"])
         copied = any(
             line.strip() in value["instruction"] for line in code.split("\n")[1:] if len(line.strip()) > 12
         )

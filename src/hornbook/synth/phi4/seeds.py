@@ -125,6 +125,18 @@ def best_by_rules(id: str, page: str, *, seed: int = 0) -> tuple[Row | None, str
     return _row(id, best, whole, scores, "rules", seed), ""
 
 
+def by_rules(
+    pages: Iterable[tuple[str, str]], count: int, *, seed: int = 0
+) -> Iterator[tuple[Row | None, str]]:
+    """What the rules find on page after page, until they have `count` passages."""
+    for id, page in pages:
+        found = best_by_rules(id, page, seed=seed)
+        yield found
+        count -= found[0] is not None
+        if not count:
+            return
+
+
 def seed_task(id: str, page: str, *, seed: int = 0, about: str = "all") -> Scripted:
     """The same by a teacher's grades: the page first, its passages only if it is good. about: its cluster."""
 

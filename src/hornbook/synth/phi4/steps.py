@@ -6,7 +6,7 @@ neither is possible the step says so and names what is accepted.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -92,7 +92,8 @@ def choose_seeds(
     """Passages worth writing from, out of organic documents, in two stages (see `seeds`).
 
     Args:
-        rows: pages looked at; a good one gives one passage.
+        rows: pages that a teacher looks at, of which a good one gives one passage; the rules look until they
+            have so many passages, or at every page.
         teacher: grades by rubric; "simulated": the rules grade.
         steered: spend a teacher's calls on what little was found about so far, by clusters of the pages; the
             same argument of the other steps here does the same, by the facets of their tasks.
@@ -102,11 +103,11 @@ def choose_seeds(
     found = seeds.pages(_documents(documents))
     if isinstance(model, str):
         not_steered(steered)
-        pages = list(islice(found, rows))
-        if not pages:
+        first = next(found, None)
+        if first is None:
             raise HornbookError(_NO_PROSE)
-        made = (seeds.best_by_rules(id, page, seed=seed) for id, page in pages)
-        return _made(ctx, made, total=len(pages), version=f"{seeds.VERSION}/rules", seed=seed)
+        made = seeds.by_rules(chain([first], found), rows, seed=seed)
+        return _made(ctx, made, total=rows, version=f"{seeds.VERSION}/rules", seed=seed)
     not_by_the_small_one(model, "grades of passages")
     tasks = [
         seeds.seed_task(id, page, seed=seed, about=about)
