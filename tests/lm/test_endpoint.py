@@ -127,7 +127,7 @@ def test_the_limit_of_the_server_is_found_without_being_told():
         answers = model.complete(prompts(120))
         assert all(isinstance(a, Completion) for a in answers)
         assert mock.server.busiest == 12
-        why = [entry[2] for entry in model._limit.history]
+        why = [entry[2] for entry in model.limit.history]
     assert why[1] == "doubled"
     assert "rate limited" in why
     # One cut an episode, however many 429 it brought.
@@ -354,6 +354,6 @@ def test_neutral_settings_are_not_sent():
 
 def test_limits_are_shared_by_endpoint_and_model():
     a, b = EndpointModel("localhost:1", "m"), EndpointModel("http://localhost:1/v1/", "m")
-    assert a._limit is b._limit
-    assert a._limit is not EndpointModel("localhost:1", "n")._limit
-    assert concurrency.limit_for("http://localhost:1/v1", "m", most=256) is a._limit
+    assert a.limit is b.limit
+    assert a.limit is not EndpointModel("localhost:1", "n").limit
+    assert concurrency.limit_for("http://localhost:1/v1", "m", most=256) is a.limit

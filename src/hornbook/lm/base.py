@@ -7,7 +7,7 @@ without loading an HTTP client.
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, get_args, runtime_checkable
 
@@ -307,21 +307,6 @@ class LanguageModel(Protocol):
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Log-likelihood of each (prompt, continuation); needs `capabilities.can_score`."""
-        ...
-
-
-@runtime_checkable
-class Streaming(Protocol):
-    """A model whose answers come one by one, in any order: an endpoint. Graders need not wait for all."""
-
-    def complete_each(
-        self,
-        requests: Sequence[Request],
-        each: Callable[[int, Completion | Failure], None],
-        *,
-        progress: Advances | None = None,
-    ) -> list[Completion | Failure]:
-        """As `complete`, and `each(place, result)` is called as soon as a result is there."""
         ...
 
 

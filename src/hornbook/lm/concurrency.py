@@ -8,7 +8,9 @@ back with the round's end; more, or one in the next round too, are a full server
 the limit holds for an episode, and doubling is over. Clean rounds double it until then and let it grow
 by a twentieth later. Server errors and timeouts stop growth without a cut: they
 say that something is broken, not that we are too many. One in a round, or up to a
-tenth of it, is any service's weather and stops nothing.
+tenth of it, is any service's weather and stops nothing. Before the first full
+server, the limit goes at once to what an answer's headers say is left of the
+user's allowance.
 """
 
 import asyncio
@@ -28,6 +30,8 @@ GROWTH = 0.05
 USED_SHARE = 0.8
 ACCIDENTS = 0.02
 WEATHER = 0.1
+START = 16
+MOST = 256
 
 
 class AdaptiveLimit:
@@ -94,8 +98,11 @@ class AdaptiveLimit:
                         self._wake()
                     raise
 
-    def release(self, signal: Signal, *, retry_after: float = 0.0) -> None:
-        """Give the slot back and say how the call went."""
+    def release(self, signal: Signal, *, retry_after: float = 0.0, allowed: int | None = None) -> None:
+        """Give the slot back and say how the call went.
+
+        allowed: how many calls more the server says it takes now.
+        """
         with self._lock:
             self.in_use -= 1
             now = self._clock()
@@ -111,6 +118,9 @@ class AdaptiveLimit:
                 self._done += 1
             elif signal == "ok":
                 self._done += 1
+                if self.doubling and allowed is not None and allowed > self.value:
+                    self.value = min(float(self.most), float(allowed))
+                    self.history.append((now, self.value, "allowed"))
             if self._done >= int(self._begun):
                 self._end_round(now)
             self._wake()
@@ -159,15 +169,19 @@ _limits: dict[tuple[str, str], AdaptiveLimit] = {}
 _limits_lock = threading.Lock()
 
 
-def limit_for(url: str, model: str, *, most: int) -> AdaptiveLimit:
-    """The limit that every caller of this endpoint and model shares. A smaller `most` wins."""
+def limit_for(url: str, model: str, *, most: int | None) -> AdaptiveLimit:
+    """The limit that every caller of this endpoint and model shares. A smaller `most` wins.
+
+    most: the user knows how many calls the endpoint takes: start there. None: find out.
+    """
     with _limits_lock:
         limit = _limits.get((url, model))
         if limit is None:
-            limit = _limits[url, model] = AdaptiveLimit(start=min(8, most), most=most)
-        elif most < limit.most:
+            start, most = (START, MOST) if most is None else (most, most)
+            limit = _limits[url, model] = AdaptiveLimit(start=start, most=most)
+        elif most is not None and most < limit.most:
             limit.most = most
-            limit.value = min(limit.value, float(most))
+            limit.value = float(most) if limit.doubling else min(limit.value, float(most))
         return limit
 
 

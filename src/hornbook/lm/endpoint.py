@@ -10,9 +10,8 @@ import asyncio
 import json
 import random
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from hornbook.errors import HornbookError
@@ -27,6 +26,7 @@ from hornbook.lm.base import (
     Score,
 )
 from hornbook.lm.concurrency import limit_for, run_blocking
+from hornbook.lm.dispatch import Dispatch, EndpointLine, Job
 from hornbook.lm.endpoint_settings import EndpointSettings
 from hornbook.lm.ledger import Ledger, current_ledger
 from hornbook.lm.parse import answer_in_schema
@@ -49,22 +49,7 @@ from hornbook.lm.wire import (
     with_usage,
 )
 
-_CLAIM_AT_ONCE = 64
-_LEASE_POLL_SECONDS = 0.05
-_DRAIN_SECONDS = 3.0
 Mode = Literal["plain", "server", "fenced"]
-
-
-@dataclass(slots=True)
-class _Job:
-    """One run of `complete`: what all its calls share."""
-
-    pools: Pools
-    owner: str = ""
-    stop: Exception | None = None
-    answered: bool = False
-    in_flight: int = 0
-    tasks: set["asyncio.Task[None]"] = field(default_factory=set)
 
 
 class EndpointModel:
@@ -108,14 +93,14 @@ class EndpointModel:
         self._server_schema = server_schema
         self._can_score = can_score
         self._wire = wire
-        self._limit = limit_for(self.address.base, model, most=self.settings.max_concurrency)
+        self.limit = limit_for(self.address.base, model, most=self.settings.max_concurrency)
         self._transport = Transport(
             self.address,
             model,
             identity=self.identity,
             key=self._key,
             settings=self.settings,
-            limit=self._limit,
+            limit=self.limit,
             store=store,
             wire=wire,
         )
@@ -148,7 +133,7 @@ class EndpointModel:
     @property
     def concurrency(self) -> int:
         """How many calls the endpoint is given at once now."""
-        return self._limit.slots
+        return self.limit.slots
 
     # ------------------------------------------------------------ what users call
 
@@ -161,17 +146,23 @@ class EndpointModel:
         or URL, a full disk) and `BudgetExceeded` for the ledger's limit, both
         after the calls in flight have landed in the store.
         """
-        return run_blocking(self._complete(list(requests), progress))
+        results: dict[int, Completion | Failure] = {}
 
-    def complete_each(
-        self,
-        requests: Sequence[Request],
-        each: Callable[[int, Completion | Failure], None],
-        *,
-        progress: Advances | None = None,
-    ) -> list[Completion | Failure]:
-        """As `complete`; `each(place, result)` is called when a result is there and should return at once."""
-        return run_blocking(self._complete(list(requests), progress, each))
+        def deliver(number: int, result: Completion | Failure) -> None:
+            results[number] = result
+            if progress is not None:
+                progress.advance()
+
+        dispatch = Dispatch(self, deliver)
+        for number, request in enumerate(requests):
+            dispatch.ask(number, request)
+        dispatch.close()
+        run_blocking(dispatch.run())
+        return [results[number] for number in range(len(requests))]
+
+    def line(self, *, progress: Advances | None = None) -> EndpointLine:
+        """Requests in, results out as they come (see `lm/line.py`); raises as `complete` does."""
+        return EndpointLine([self], progress=progress)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Log-likelihood of each continuation, by `echo` on /completions."""
@@ -231,130 +222,6 @@ class EndpointModel:
         if not finished:
             raise HornbookError(f"The stream from {self.address.base} ended in the middle; ask again.")
 
-    # ------------------------------------------------------------ one run
-
-    async def _complete(
-        self,
-        requests: list[Request],
-        progress: Advances | None,
-        each: Callable[[int, Completion | Failure], None] | None = None,
-    ) -> list[Completion | Failure]:
-        results: list[Completion | Failure | None] = [None] * len(requests)
-        rows: dict[str, list[int]] = {}
-        for i, request in enumerate(requests):
-            rows.setdefault(self._call_key(request, "plain"), []).append(i)
-
-        def settle(key: str, result: Completion | Failure) -> None:
-            for n, i in enumerate(rows[key]):
-                # The same call twice in one list is paid once.
-                own = results[i] = result if n == 0 else as_cached(result)
-                if n:
-                    self.ledger.add(self.model, own.usage)
-                if each is not None:
-                    each(i, own)
-            if progress is not None:
-                progress.advance(len(rows[key]))
-
-        todo: deque[tuple[str, Request]] = deque()
-        for key, places in rows.items():
-            request = requests[places[0]]
-            stored = self._from_store(request)
-            if stored is None:
-                todo.append((key, request))
-            else:
-                self._count(stored)
-                settle(key, stored)
-        if todo:
-            secure = self.address.base.startswith("https:")
-            pools = Pools(timeout_seconds=self.settings.timeout_seconds, secure=secure)
-            owner = self.store.new_owner() if self.store is not None else ""
-            try:
-                await self._dispatch(_Job(pools, owner), todo, settle)
-            finally:
-                await pools.close()
-        assert all(result is not None for result in results)
-        return [result for result in results if result is not None]
-
-    async def _dispatch(self, job: _Job, todo: deque[tuple[str, Request]], settle: Any) -> None:
-        """Keep a little more than the limit's worth of rows alive until all are settled."""
-        claimed: deque[tuple[str, Request]] = deque()
-        elsewhere: deque[tuple[str, Request]] = deque()
-
-        async def row(key: str, request: Request) -> None:
-            try:
-                settle(key, await self._answer(job, request))
-            except Exception as error:  # raised again below, once the others have landed
-                job.stop = job.stop or error
-            finally:
-                job.in_flight -= 1
-                if self.store is not None:
-                    self.store.release_soon(key, owner=job.owner)
-
-        try:
-            while job.stop is None and (claimed or todo or elsewhere):
-                if not claimed:
-                    self._claim(job, todo, claimed, elsewhere)
-                    if not claimed:  # another process is paying for all that is left
-                        await asyncio.sleep(_LEASE_POLL_SECONDS)
-                        self._look_elsewhere(todo, elsewhere, settle)
-                        continue
-                if job.in_flight >= self._limit.slots + 16 or not self._room(job):
-                    if job.in_flight == 0:
-                        job.stop = self.ledger.exceeded()
-                        break
-                    await asyncio.wait(job.tasks, return_when=asyncio.FIRST_COMPLETED)
-                    continue
-                key, request = claimed.popleft()
-                job.in_flight += 1
-                task = asyncio.create_task(row(key, request))
-                job.tasks.add(task)
-                task.add_done_callback(job.tasks.discard)
-            while job.tasks:
-                await asyncio.wait(job.tasks)
-        except asyncio.CancelledError:
-            # Ctrl-C: what is in flight is being paid for; give it a moment to land.
-            job.stop = HornbookError("interrupted")
-            if job.tasks:
-                await asyncio.wait(job.tasks, timeout=_DRAIN_SECONDS)
-            raise
-        finally:
-            if self.store is not None:
-                self.store.release([key for key, _ in claimed], owner=job.owner)
-        if job.stop is not None:
-            raise job.stop
-
-    def _room(self, job: _Job) -> bool:
-        return self.ledger.room_for(self.model, job.in_flight)
-
-    def _claim(
-        self,
-        job: _Job,
-        todo: deque[tuple[str, Request]],
-        claimed: deque[tuple[str, Request]],
-        elsewhere: deque[tuple[str, Request]],
-    ) -> None:
-        batch = [todo.popleft() for _ in range(min(_CLAIM_AT_ONCE, len(todo)))]
-        if self.store is None:
-            claimed.extend(batch)
-            return
-        seconds = self.settings.deadline_seconds * 2 + 60
-        ours = self.store.claim([key for key, _ in batch], owner=job.owner, seconds=seconds)
-        for item, mine in zip(batch, ours):
-            (claimed if mine else elsewhere).append(item)
-
-    def _look_elsewhere(
-        self, todo: deque[tuple[str, Request]], elsewhere: deque[tuple[str, Request]], settle: Any
-    ) -> None:
-        """Take answers that other processes have paid for; the rest is up for a new claim."""
-        for _ in range(len(elsewhere)):
-            key, request = elsewhere.popleft()
-            stored = self._from_store(request)
-            if stored is None:
-                todo.append((key, request))
-            else:
-                self._count(stored)
-                settle(key, stored)
-
     # ------------------------------------------------------------ one row
 
     def _mode(self, request: Request) -> Mode:
@@ -405,6 +272,14 @@ class EndpointModel:
             extra={"body": self._extra, "mode": mode},
         )
 
+    def known(self, request: Request) -> Completion | Failure | None:
+        """The result of `request` from stored calls alone, counted in the ledger; None: it must be asked."""
+        stored = self._from_store(request)
+        if stored is not None:
+            seconds = stored.latency_seconds if isinstance(stored, Completion) else 0.0
+            self.ledger.add(self.model, stored.usage, seconds=seconds)
+        return stored
+
     def _from_store(self, request: Request) -> Completion | Failure | None:
         """The result of a row from stored calls alone, or None when it must be asked (again)."""
         if self.store is None:
@@ -453,21 +328,20 @@ class EndpointModel:
             latency_seconds=latency or reply.latency_seconds,
         )
 
-    def _count(self, stored: Completion | Failure) -> None:
-        """An answer from the store, in the ledger."""
-        seconds = stored.latency_seconds if isinstance(stored, Completion) else 0.0
-        self.ledger.add(self.model, stored.usage, seconds=seconds)
+    def open_pools(self) -> Pools:
+        """Connections for the calls of one dispatch."""
+        secure = self.address.base.startswith("https:")
+        return Pools(timeout_seconds=self.settings.timeout_seconds, secure=secure)
 
-    async def _answer(self, job: _Job, request: Request) -> Completion | Failure:
+    async def answer(self, job: Job, request: Request) -> Completion | Failure:
         """One row: the call, the fallback for servers without schemas, the one correction."""
         begun = time.monotonic()
         reuse = True
         if self.store is not None:
-            # Another process may have answered before our claim; a row that died between an
+            # Another process may have answered before our lease; a row that died between an
             # answer and its correction goes on with the correction.
-            stored = self._from_store(request)
+            stored = self.known(request)
             if stored is not None:
-                self._count(stored)
                 return stored
             reuse = self._stored_row(request, self._mode(request)) is None
         mode = self._mode(request)
@@ -490,9 +364,7 @@ class EndpointModel:
             result = with_usage(self._judged(request, second, time.monotonic() - begun), reply.usage)
         return result
 
-    async def _call(
-        self, job: _Job, asked: Request, mode: Mode, begun: float, reuse: bool
-    ) -> Reply | Failure:
+    async def _call(self, job: Job, asked: Request, mode: Mode, begun: float, reuse: bool) -> Reply | Failure:
         """One call with its retries: from the store when `reuse`, else paid, kept, then read."""
         key = self._call_key(asked, mode)
         if self.store is not None and reuse:

@@ -1,7 +1,7 @@
 """Tokens and money: what was spent, what was saved, what a job will cost, and where to stop."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -209,6 +209,14 @@ class Ledger:
             priced = "" if self.price(model).known else " (no price given)"
             told.append(f"{model}: {self.project(times, model=model).sentence()}{priced}")
         return "; ".join(told) or "no model was asked anything"
+
+    def forecast_of(self, model: str, calls: Sequence[tuple[Usage, float]], times: float) -> str:
+        """As `forecast`, from some calls of a model (tokens, seconds) while others are under way."""
+        part = Ledger(self.prices)
+        for usage, seconds in calls:
+            part.add(model, usage, seconds=seconds)
+        part.account(model).at_once = self.account(model).at_once
+        return part.forecast(times)
 
     def room_for(self, model: str, in_flight: int) -> bool:
         """Whether one call more, beside `in_flight` others, is expected to stay in the budget.

@@ -20,6 +20,7 @@ from hornbook.lm.base import (
     Score,
     canonical_json,
 )
+from hornbook.lm.line import Line, Waves
 
 
 class SeveralModels:
@@ -97,6 +98,17 @@ class SeveralModels:
         for chosen_places, future in running:
             results.update(zip(chosen_places, future.result(), strict=True))
         return [results[i] for i in range(len(requests))]
+
+    def line(self, *, progress: Advances | None = None) -> Line:
+        """One for all, if all are endpoints; where one takes lists (a provider's batches), waves."""
+        from hornbook.lm.dispatch import EndpointLine
+        from hornbook.lm.endpoint import EndpointModel
+
+        endpoints = [model for model, _ in self.models if isinstance(model, EndpointModel)]
+        if len(endpoints) < len(self.models):
+            return Waves(self, progress=progress)
+        by_name = {model.identity: model for model in endpoints}
+        return EndpointLine(endpoints, lambda r: by_name[self.model_of(r).identity], progress=progress)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
         """Never: a likelihood belongs to one model."""

@@ -125,6 +125,16 @@ class CallStore:
                 connection.close()
             self._connections.clear()
 
+    def leave(self) -> None:
+        """Closes what this thread has open of the file; for threads that end before the store is closed."""
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            del self._local.connection
+            with self._connections_lock:
+                if connection in self._connections:
+                    self._connections.remove(connection)
+                    connection.close()
+
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:

@@ -19,6 +19,7 @@ from hornbook.lm.wire import (
     Address,
     Reply,
     Wire,
+    calls_allowed,
     filtered,
     message_of,
     name_of,
@@ -67,6 +68,7 @@ class Transport:
         await self._limit.acquire()
         signal: Signal = "neutral"
         retry_after, latency, status, text = 0.0, 0.0, 0, ""
+        allowed: int | None = None
         problem: tuple[FailureKind, str] | None = None
         begun = time.monotonic()
         try:
@@ -75,6 +77,7 @@ class Transport:
                 response = await pools.send(url, self.headers(), content)
             status, text = response.status_code, response.content.decode("utf-8", "replace")
             retry_after = retry_after_seconds(response.headers)
+            allowed = calls_allowed(response.headers, len(content) // 4 + asked.sampling.max_tokens)
             signal = "rate_limited" if status == 429 else "fault" if status in RETRYABLE else "ok"
         except (TimeoutError, httpx.TimeoutException):
             problem, signal = ("timeout", f"no answer within {left:.0f} s"), "fault"
@@ -82,7 +85,7 @@ class Transport:
             problem, signal = ("connection", name_of(error)), "fault"
         finally:
             latency = time.monotonic() - begun
-            self._limit.release(signal, retry_after=retry_after)
+            self._limit.release(signal, retry_after=retry_after, allowed=allowed)
         if self._key:
             text = text.replace(self._key, "***")  # some servers quote a wrong key back
         if problem is not None:

@@ -325,6 +325,17 @@ def retry_after_seconds(headers: Mapping[str, str], *, now: float | None = None)
         return 0.0
 
 
+def calls_allowed(headers: Mapping[str, str], tokens: int) -> int | None:
+    """How many calls of `tokens` the provider takes now, by its x-ratelimit-remaining headers; None: it says
+    nothing."""
+    found = []
+    for name, each in (("requests", 1), ("tokens", max(1, tokens))):
+        value = headers.get(f"x-ratelimit-remaining-{name}", "")
+        if value.isdecimal():
+            found.append(int(value) // each)
+    return min(found, default=None)
+
+
 def read_score(prompt: str, continuation: str, result: Completion) -> Score:
     """The continuation's share of an echoed prompt's log-probabilities."""
     logprobs = result.raw["choices"][0].get("logprobs") if isinstance(result.raw, dict) else None

@@ -1,18 +1,29 @@
 """Rows that a teacher writes, each by a script: a generator that asks, reads the answers, and asks again.
 
 A script says what one row takes, in order (draft, critique, rewrite), as if it were alone; `perform` runs
-many together and gives the teacher what all of them ask at once. Every answer is in the call store before it
+many together, each asking on as soon as it is answered. Every answer is in the call store before it
 is read, so that a session which stops for whatever reason asks only what is missing when it goes on.
 """
 
 import json
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from hornbook.errors import HornbookError
-from hornbook.lm.base import Advances, Completion, Failure, Json, LanguageModel, Message, Request, Sampling
+from hornbook.lm.base import (
+    Advances,
+    Completion,
+    Failure,
+    Json,
+    LanguageModel,
+    Message,
+    Request,
+    Sampling,
+    Usage,
+)
+from hornbook.lm.line import open_line
 from hornbook.lm.parse import extract_json, schema_problems
 from hornbook.synth.prompts import CORRECTION
 from hornbook.synth.safety import unsafe_problem
@@ -30,8 +41,8 @@ UNAVAILABLE = frozenset({"timeout", "connection", "server", "rate_limit", "bad_r
 """Failures of the service rather than of the text: the same call may well succeed later."""
 UNAVAILABLE_SHARE = 0.02
 """A session with a larger share of unavailable calls has failed; what came is kept."""
-AT_ONCE = 256
-"""Scripts that run together, and so the most calls that a teacher is given at once."""
+DOWN_AFTER = 128
+"""Unavailable calls in a row after which a session has failed."""
 
 
 class Rejected(Exception):
@@ -152,13 +163,17 @@ class Scripted:
 
 @dataclass(frozen=True, kw_only=True)
 class Written:
-    """What came of a task: `rows`, or the `problem` and the last `text` (empty: no answer)."""
+    """What came of a task: `rows`, or the `problem` and the last `text` (empty: no answer).
+
+    spent: tokens and seconds of each of its answers.
+    """
 
     task: Task
     rows: tuple[Row, ...] = ()
     problem: str = ""
     text: str = ""
     corrected: bool = False
+    spent: tuple[tuple[Usage, float], ...] = ()
 
     @property
     def row(self) -> Row | None:
@@ -178,63 +193,85 @@ def read_json(text: str, schema: Mapping[str, Json]) -> tuple[Any, str]:
 
 def perform(
     teacher: LanguageModel,
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     *,
     sampling: Sampling = SAMPLING,
-    at_once: int | None = None,
     progress: Advances | None = None,
 ) -> Iterator[Written]:
     """Has a teacher write the tasks; what came of them, in their order.
 
-    A call that fails (refusal, timeout...) ends its script and is never read as if it were a text.
+    As many scripts are on their way as keep the teacher busy (see `lm/line.py`): one that is answered asks
+    on at once. A call that fails (refusal, timeout...) ends its script and is never read as a text.
 
     Raises:
-        HornbookError: the teacher answered nothing of all that was asked at once, or left out more than
+        HornbookError: the teacher left `DOWN_AFTER` calls in a row unanswered, or more than
             `UNAVAILABLE_SHARE` of all calls: it is down, too slow or wrongly named. What it answered is in
             the call store, if it has one, and the same command asks only the rest.
     """
-    calls = _Calls(teacher)
-    at_once = at_once or int(getattr(teacher, "at_once", AT_ONCE))
+    service = _Service(teacher)
     waiting = iter(enumerate(tasks))
     live: dict[int, _Live] = {}
-    done: dict[int, Written] = {}
+    ready: dict[int, Written] = {}
     next_out = 0
-    while True:
-        while len(live) < at_once and (more := next(waiting, None)) is not None:
-            number, task = more
-            begun = _Live(task, Work(id=task.id, sampling=sampling))
-            live[number] = begun
-        if not live:
-            break
-        # A new script is begun here; one that asks nothing is done at once.
-        for number in [n for n, one in live.items() if one.asked is None and not one.go_on(None)]:
-            done[number] = live.pop(number).written()
-        answers = iter(calls.ask([request for one in live.values() for request in one.asked or ()]))
-        for number, one in list(live.items()):
-            if not one.go_on([next(answers) for _ in one.asked or ()]):
-                done[number] = live.pop(number).written()
-        while next_out in done:
-            if progress is not None:
-                progress.advance()
-            yield done.pop(next_out)
-            next_out += 1
-    calls.finish()
+    with open_line(teacher) as line:
+        asked: dict[int, tuple[int, int]] = {}  # number on the line -> script and place among its requests
+
+        def go_on(number: int, one: _Live) -> None:
+            """Until the script waits for an answer, or has come to its end."""
+            while one.go_on():
+                for place, request in enumerate(one.asked):
+                    asked[line.ask(request)] = number, place
+                if one.asked:
+                    return
+            ready[number] = live.pop(number).written()
+
+        while True:
+            while len(live) < line.at_once and (more := next(waiting, None)) is not None:
+                number, task = more
+                live[number] = one = _Live(task, Work(id=task.id, sampling=sampling))
+                go_on(number, one)
+            while next_out in ready:
+                if progress is not None:
+                    progress.advance()
+                yield ready.pop(next_out)
+                next_out += 1
+            if not live:
+                break
+            for on_line, answer in line.answers():
+                number, place = asked.pop(on_line)
+                one = live[number]
+                service.count(answer)
+                if one.take(place, answer, service.call_of(one.asked[place])):
+                    go_on(number, one)
+    service.finish()
 
 
 class _Live:
-    """A script on its way: `asked` is what it waits for (None: not begun)."""
+    """A script on its way: `asked` is what it waits for."""
 
     def __init__(self, task: Task, work: Work) -> None:
         self.task, self.work = task, work
-        self.asked: Sequence[Request] | None = None
+        self.asked: Sequence[Request] = ()
+        self._begun = False
+        self._answers: dict[int, tuple[Completion | Failure, str | None]] = {}
+        self._spent: list[tuple[Usage, float]] = []
         self._script = task.script(work)
         self._rows: Sequence[Row] = ()
         self._rejected = Rejected("nothing was written")
 
-    def go_on(self, answers: "list[tuple[Completion | Failure, str | None]] | None") -> bool:
-        """Gives the script its answers; whether it asks for more."""
+    def take(self, place: int, answer: Completion | Failure, call: str | None) -> bool:
+        """One answer and the key of its stored call; whether all are there."""
+        self._answers[place] = answer, call
+        self._spent.append((answer.usage, getattr(answer, "latency_seconds", 0.0)))
+        return len(self._answers) == len(self.asked)
+
+    def go_on(self) -> bool:
+        """Begins the script, or gives it its answers; whether it asks for more."""
+        answers = [self._answers[place] for place in range(len(self.asked))]
+        self._answers = {}
         try:
-            if answers is None:
+            if not self._begun:
+                self._begun = True
                 self.asked = next(self._script)
                 return True
             failed = next((answer for answer, _ in answers if isinstance(answer, Failure)), None)
@@ -253,38 +290,43 @@ class _Live:
     def written(self) -> Written:
         """What came of it; each row leads back to the stored calls it took."""
         if not self._rows:
-            return Written(task=self.task, problem=self._rejected.reason, text=self._rejected.text)
+            why = self._rejected
+            return Written(task=self.task, problem=why.reason, text=why.text, spent=tuple(self._spent))
         calls = self.work.calls
         lineage = {"call": calls[-1], **({"calls": calls} if len(calls) > 1 else {})} if calls else {}
         rows = tuple(
             {**row, "meta": json.dumps({**json.loads(row["meta"]), **lineage}, ensure_ascii=False)}
             for row in self._rows
         )
-        return Written(task=self.task, rows=rows, corrected=self.work.corrected)
+        spent = tuple(self._spent)
+        return Written(task=self.task, rows=rows, corrected=self.work.corrected, spent=spent)
 
 
-class _Calls:
-    """Asks, and counts what the teacher left unanswered."""
+class _Service:
+    """Counts what the teacher left unanswered."""
 
     def __init__(self, teacher: LanguageModel) -> None:
         self.teacher = teacher
         self._unavailable: Counter[str] = Counter()
-        self._answered = 0
+        self._answered = self._in_a_row = 0
         self._said = ""
 
-    def ask(self, requests: Sequence[Request]) -> list[tuple[Completion | Failure, str | None]]:
-        """Each answer with the key of the stored call, so that a row leads back to it."""
-        if not requests:
-            return []
-        answers = self.teacher.complete(requests)
-        failed = [a for a in answers if isinstance(a, Failure) and a.kind in UNAVAILABLE]
-        self._answered += len(answers) - len(failed)
-        self._unavailable.update(failure.kind for failure in failed)
-        self._said = failed[0].message if failed else self._said
-        if len(failed) == len(requests):
+    def count(self, answer: Completion | Failure) -> None:
+        """Raises if it is one too many in a row that did not come."""
+        if not (isinstance(answer, Failure) and answer.kind in UNAVAILABLE):
+            self._answered += 1
+            self._in_a_row = 0
+            return
+        self._in_a_row += 1
+        self._unavailable[answer.kind] += 1
+        self._said = self._said or answer.message
+        if self._in_a_row >= DOWN_AFTER:
             raise self._down()
-        key_of: Callable[[Request], str] | None = getattr(self.teacher, "call_key", None)
-        return [(a, None if key_of is None else key_of(r)) for a, r in zip(answers, requests, strict=True)]
+
+    def call_of(self, request: Request) -> str | None:
+        """The key of the stored call that answered, so that a row leads back to it."""
+        key_of: Callable[[Request], str | None] | None = getattr(self.teacher, "call_key", None)
+        return None if key_of is None else key_of(request)
 
     def finish(self) -> None:
         """Raises if too much was left unanswered."""

@@ -10,8 +10,9 @@ from typing import Any
 
 from hornbook.errors import HornbookError
 from hornbook.lab.step import StepContext
-from hornbook.lm.base import LanguageModel
+from hornbook.lm.base import LanguageModel, Usage
 from hornbook.lm.ledger import Ledger
+from hornbook.lm.line import Streaming
 from hornbook.synth.coverage import Facet, Facets, facets_in, write_steered
 from hornbook.synth.plans import Choices, Drawn, batches
 from hornbook.synth.safety import unsafe_problem
@@ -70,7 +71,7 @@ def teach(
 ) -> tuple[list[Row], list[Row], dict[str, Any]]:
     """Rows, removed rows with reasons, and the lineage and counts of a real teacher's work.
 
-    A large job begins with `PREVIEW` rows, after which its cost is said. `corrected` counts rows that were
+    When the first `PREVIEW` rows of a large job have come, its cost is said. `corrected` counts rows that were
     right only after their correction turn, `facets` which topics, names... were drawn, asked for, came out.
 
     Args:
@@ -88,11 +89,21 @@ def teach(
     removed: list[Row] = []
     corrected = 0
     facets = _Facets(fates={})
+    ledger: Ledger | None = getattr(teacher, "ledger", None)
+    first = PREVIEW if ledger is not None and calls >= 10 * PREVIEW else 0
+    seen: list[tuple[Usage, float]] = []
+    done = 0
 
     def write(numbers: Sequence[int]) -> list[str]:
-        nonlocal corrected
+        nonlocal corrected, done
         texts = []
         for written in perform(teacher, [tasks[n] for n in numbers], progress=progress):
+            done += 1
+            if ledger is not None and done <= first:
+                seen.extend(written.spent)
+                if done == first:
+                    cost = ledger.forecast_of(_account_of(teacher), seen, calls / first)
+                    ctx.say(f"All {calls:,} rows will take {cost}.")
             safe = list[Row]()
             for row in written.rows:  # whatever of its calls a row was put together from
                 text = text_of(row)
@@ -106,15 +117,11 @@ def teach(
             corrected += written.corrected and bool(safe)
             if not written.rows:
                 removed.append({"reason": written.problem, "id": written.task.id, "text": written.text})
-        if len(numbers) == PREVIEW and calls >= 10 * PREVIEW:
-            ledger: Ledger | None = getattr(teacher, "ledger", None)
-            if ledger is not None:
-                ctx.say(f"All {calls:,} rows will take {ledger.forecast(calls / PREVIEW)}.")
         return texts
 
     if steered and calls:
-        first = [task.id for task in tasks[:PREVIEW]]
-        chosen = Choices(ctx.folder.parent.parent / "steering", [teacher.identity, first])
+        plans = [task.id for task in tasks[:PREVIEW]]
+        chosen = Choices(ctx.folder.parent.parent / "steering", [teacher.identity, plans])
         write_steered(
             Drawn(lambda number: facets.of(tasks[number]), len(tasks)),
             calls,
@@ -125,13 +132,18 @@ def teach(
             remember=chosen.add,
         )
     else:
-        preview = PREVIEW if calls >= 10 * PREVIEW else 0
-        if preview:
-            write(range(preview))
-        write(range(preview, calls))
+        alone = 0 if isinstance(teacher, Streaming) else first  # others say nothing before a whole wave
+        write(range(alone))
+        write(range(alone, calls))
     for task in tasks[:_LEAST_DRAWN]:
         facets.of(task)
     return rows, removed, {"teacher": teacher.identity, "corrected": corrected, "facets": facets.facts()}
+
+
+def _account_of(teacher: LanguageModel) -> str:
+    """The name under which its calls are counted: an endpoint's model, or a local model."""
+    name = getattr(teacher, "model", None)
+    return name if isinstance(name, str) else teacher.identity
 
 
 def write_taught(
