@@ -4,61 +4,33 @@ Each is given the URL, the number of rows, the calls it may make at once and a f
 prints one JSON line: seconds of the run itself (imports and set-up left out) and how many rows it delivered.
 """
 
+# A whole `hornbook write`: prompts, answers kept in the call store, checks, lineage, the corpus written.
 HORNBOOK = """
-import json, sys, time
-from hornbook.lm import Completion, ask
-from hornbook.lm.endpoint import EndpointModel
-from hornbook.lm.store import CallStore
+import json, os, resource, sys, time
+from pathlib import Path
+from hornbook.data.corpus import Corpus
+from hornbook.lab.run import Run
+from hornbook.synth.session import Session
+from hornbook.synth.writers import writer
 url, rows, at_once, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-with CallStore(folder + "/calls.sqlite") as store:
-    model = EndpointModel(url, "m", store=store)
-    begun = time.perf_counter()
-    answers = model.complete([ask(f"question {i}") for i in range(rows)])
-    seconds = time.perf_counter() - begun
-print(json.dumps({"seconds": seconds, "rows": sum(isinstance(a, Completion) for a in answers)}))
+WRITER, OPTIONS = "topics", {}
+import hornbook.lm.endpoint, hornbook.lm.store, httpx, pandas, pyarrow.parquet, zstandard
+session = Session(run=Run(Path(folder), recipe="bench", scale="bench", settings={}), writer=writer(WRITER),
+                  rows=rows, teacher=url + "#m", options=OPTIONS)
+begun = time.perf_counter()
+made = session.write()
+seconds = time.perf_counter() - begun
+made, used = Corpus.open(made.path), resource.getrusage(resource.RUSAGE_SELF)
+print(json.dumps({"seconds": seconds, "rows": made.rows, "cpu": used.ru_utime + used.ru_stime}))
 """
+
+# The same with rows of four calls: draft, grades, rewrite, grades.
+HORNBOOK_REVISED = HORNBOOK.replace('"topics", {}', '"revised", {"rounds": 1}')
 
 # The same, told the capacity as the others are.
-HORNBOOK_TOLD = HORNBOOK.replace(
-    "store=store)", "store=store, settings=EndpointSettings(max_concurrency=at_once))"
-).replace("import EndpointModel", "import EndpointModel, EndpointSettings")
-
-BARE = """
-import asyncio, json, sys, time
-from urllib.parse import urlsplit
-url, rows, at_once = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-place = urlsplit(url)
-done = 0
-async def call(line, streams):
-    reader, writer = streams
-    head = f"POST {place.path}/chat/completions HTTP/1.1\\r\\nhost: x\\r\\n"
-    writer.write(f"{head}content-length: {len(line)}\\r\\n\\r\\n".encode() + line)
-    answer = (await reader.readuntil(b"\\r\\n\\r\\n")).decode("latin-1").lower()
-    length = int(answer.split("content-length: ")[1].split("\\r\\n")[0])
-    return answer.split(" ")[1], await reader.readexactly(length)
-async def main():
-    todo = iter(range(rows))
-    async def worker():
-        global done
-        streams = await asyncio.open_connection(place.hostname, place.port)
-        for i in todo:
-            message = {"role": "user", "content": f"question {i}"}
-            line = json.dumps({"model": "m", "messages": [message]}).encode()
-            for attempt in range(6):  # whatever goes wrong, at once again
-                try:
-                    status, body = await call(line, streams)
-                    if status == "200" and "choices" in json.loads(body):
-                        done += 1
-                        break
-                except (OSError, EOFError):
-                    streams = await asyncio.open_connection(place.hostname, place.port)
-                except ValueError:
-                    pass
-    await asyncio.gather(*(worker() for _ in range(at_once)))
-begun = time.perf_counter()
-asyncio.run(main())
-print(json.dumps({"seconds": time.perf_counter() - begun, "rows": done}))
-"""
+TOLD = 'os.environ["HORNBOOK_AT_ONCE"] = str(at_once)\nWRITER'
+HORNBOOK_TOLD = HORNBOOK.replace("WRITER", TOLD, 1)
+HORNBOOK_REVISED_TOLD = HORNBOOK_REVISED.replace("WRITER", TOLD, 1)
 
 DISTILABEL = """
 import json, os, sys, time
@@ -130,7 +102,6 @@ print(json.dumps({"seconds": seconds, "rows": sum(bool(x) for x in made["text"])
 """
 
 PROGRAMS = {
-    "bare sockets": BARE,
     "hornbook": HORNBOOK,
     "hornbook, told": HORNBOOK_TOLD,
     "distilabel": DISTILABEL,

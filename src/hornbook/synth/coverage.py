@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from hornbook.curate.words import mix, split
 from hornbook.errors import HornbookError
-from hornbook.synth.diversity import near_duplicates, ngrams
+from hornbook.synth.diversity import Coded, near_duplicates, ngrams
 
 Facets = Mapping[str, str]
 """What a plan is about, by kind: {"topic": "a loop", "audience": "a child"}. Several values of one kind are
@@ -164,13 +164,19 @@ class Cells:
     @classmethod
     def fit(cls, reference: Sequence[str]) -> "Cells":
         """Weights and centre from texts that stand for everything that may be written."""
+        return cls._fitted(reference)[0]
+
+    @classmethod
+    def _fitted(cls, reference: Sequence[str]) -> tuple["Cells", npt.NDArray[np.float64]]:
+        """And the vectors of the reference, before they are centred."""
         words = split(list(reference))
         seen: Counter[int] = Counter()
         for at in range(words.documents):
             seen.update(set(words.hashes[words.offsets[at] : words.offsets[at + 1]].tolist()))
         weights = {word: float(np.log(1 + words.documents / count)) for word, count in seen.items()}
         empty = cls(weights=weights, mean=np.zeros(64))
-        return cls(weights=weights, mean=empty.embed(reference).mean(axis=0))
+        vectors = empty.embed(reference)
+        return cls(weights=weights, mean=vectors.mean(axis=0)), vectors
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float64]:
         """(texts, 64) unit vectors, centred; words that the reference does not have weigh as the rarest."""
@@ -193,42 +199,59 @@ class Cells:
 
     def of(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         """(texts,) number of each text's cell."""
-        inside = self.embed(texts)[:, :_BITS] > 0
-        return np.asarray(inside @ (1 << np.arange(_BITS)), np.int64)
+        return _numbers(self.embed(texts))
+
+    @classmethod
+    def of_own(cls, texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        """As `fit(texts).of(texts)`, embedding them once."""
+        cells, vectors = cls._fitted(texts)
+        return _numbers(vectors - cells.mean)
+
+
+def _numbers(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    return np.asarray((vectors[:, :_BITS] > 0) @ (1 << np.arange(_BITS)), np.int64)
 
 
 def growth(
-    texts: Sequence[str], facets: Sequence[Facets] | None = None, *, cells: Cells | None = None
+    texts: Sequence[str],
+    facets: Sequence[Facets] | None = None,
+    *,
+    cells: Cells | None = None,
+    coded: Coded | None = None,
+    repeats: Sequence[bool] | None = None,
 ) -> list[dict[str, float]]:
     """Coverage as a set grows, at 100, 200, 400, ... texts and at the end.
 
     Keys: texts, `grams` (different 4-grams), `distinct_4` (the same over all 4-grams), `near_duplicates`
     (share that nearly repeats an earlier text), `cells` (different cells of the embedding) and for each kind
     of facet `<kind>` (values hit).
+
+    Args:
+        coded, repeats: the texts as numbers and their `near_duplicates`, if known already.
     """
     if not texts:
         return []
-    repeats = np.cumsum(near_duplicates(texts))
-    places = (cells or Cells.fit(texts)).of(texts)
+    coded = coded or Coded.of(texts)
+    so_far = np.cumsum(near_duplicates(coded) if repeats is None else repeats)
+    places = Cells.of_own(texts) if cells is None else cells.of(texts)
     sizes = [size for k in range(20) if (size := _FIRST << k) < len(texts)] + [len(texts)]
-    seen: set[tuple[str, ...]] = set()
+    grams, owners = coded.grams(GRAM)
+    _, firsts = np.unique(grams, return_index=True)  # where each gram comes up first
+    news = np.sort(owners[firsts])
     hit: dict[str, set[str]] = {}
-    total = at = 0
+    at = 0
     found = []
     for size in sizes:
-        for text in texts[at:size]:
-            grams = ngrams(text, GRAM)
-            total += len(grams)
-            seen.update(grams)
+        total, seen = np.searchsorted(owners, size), np.searchsorted(news, size)
         for plan in facets[at:size] if facets else ():
             for kind, value in facets_in(plan):
                 hit.setdefault(kind, set()).add(value)
         at = size
         line = {
             "texts": float(size),
-            "distinct_4": len(seen) / total if total else 0.0,
-            "grams": float(len(seen)),
-            "near_duplicates": float(repeats[size - 1]) / size,
+            "distinct_4": float(seen / total) if total else 0.0,
+            "grams": float(seen),
+            "near_duplicates": float(so_far[size - 1]) / size,
             "cells": float(len(np.unique(places[:size]))),
         }
         found.append(line | {kind: float(len(values)) for kind, values in hit.items()})

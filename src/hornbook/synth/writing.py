@@ -12,7 +12,7 @@ from hornbook.errors import HornbookError
 from hornbook.lab.step import Estimate, StepContext
 from hornbook.lm.base import LanguageModel
 from hornbook.synth.coverage import growth
-from hornbook.synth.diversity import diversity, words
+from hornbook.synth.diversity import Coded, diversity, near_duplicates, words
 from hornbook.synth.scripts import Row
 from hornbook.synth.teacher import Teacher, is_small_embedded, open_teacher
 
@@ -150,8 +150,14 @@ def write_corpus(
         **lineage,
     }
     if len(sample) > 1:
-        facts["diversity"] = diversity(sample[:DIVERSITY_SAMPLE])
-        facts["growth"] = growth(sample[:follow], about[:follow])
+        coded = Coded.of(sample)
+        repeats = near_duplicates(coded)
+        facts["diversity"] = diversity(
+            sample[:DIVERSITY_SAMPLE],
+            coded=coded.first(DIVERSITY_SAMPLE),
+            repeats=repeats[:DIVERSITY_SAMPLE],
+        )
+        facts["growth"] = growth(sample[:follow], about[:follow], coded=coded, repeats=repeats)
     return facts
 
 
