@@ -1,119 +1,113 @@
-"""Rows a second through `EndpointModel`, beside a bare httpx load generator on the same mock server.
+"""Calls a second through `EndpointModel`, beside the bare load generator on the same mock endpoint.
 
-    python bench/endpoint.py [--rows 1500] [--pairs 5] [--latency 0.5] [--capacity 64]
+    python bench/endpoint.py [--rounds 3] [--latency 0.5] [--at-once 64 256] [--json FILE]
 
-The mock runs in a process of its own and answers 429 beyond its capacity. The
-bare arm is the fastest client one can write by hand: it is told the capacity, keeps
-exactly that many calls in flight, parses nothing, keeps nothing. Ours finds the
-capacity, stores every answer durably before reading it, and counts tokens. Its
-limit is warm (one untimed run), as in any job longer than a minute. Arms are
-interleaved; medians of the pairwise ratios. One JSON line last.
+Ours stores every answer durably before reading it and counts tokens; the load generator
+(`load_generator.py`) keeps as many sockets busy and nothing else. Both are told how many calls the
+endpoint takes at once and make `--seconds` worth of calls; endpoint, load generator and ours are
+processes of their own and take turns; the clock runs from the first call to the last answer of the
+client, without imports. Median of the rounds' ratios, CPU of the client for each call, and for the store:
+answers a second when all are known. JSON last.
 """
 
 import argparse
-import asyncio
 import json
+import os
 import platform
-import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+from statistics import median
 
 import httpx
 
+from hornbook.lab.machine import cpu_name, usable_cores
+from mock_endpoint import Endpoint
+
+BARE = Path(__file__).parent / "load_generator.py"
+OURS = """
+import json, sys, time
+from load_generator import LESSON
 from hornbook.lm import Completion, ask
-from hornbook.lm.endpoint import EndpointModel
+from hornbook.lm.endpoint import EndpointModel, EndpointSettings
 from hornbook.lm.store import CallStore
-
-MOCK = Path(__file__).parents[1] / "tests" / "lm" / "mock_openai.py"
-
-
-async def bare(url: str, prompts: list[str], capacity: int) -> None:
-    todo = iter(prompts)
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-    async with httpx.AsyncClient(limits=limits, verify=False) as client:
-
-        async def worker() -> None:
-            for prompt in todo:
-                body = {"model": "m", "messages": [{"role": "user", "content": prompt}], "max_tokens": 512}
-                response = await client.post(f"{url}/chat/completions", json=body)
-                assert response.status_code == 200, response.status_code
-
-        await asyncio.gather(*(worker() for _ in range(capacity)))
+import httpx, zstandard
+url, rows, at_once, folder = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+with CallStore(folder + "/calls.sqlite") as store:
+    model = EndpointModel(url, "m", store=store, settings=EndpointSettings(max_concurrency=at_once))
+    requests = [ask(LESSON.format(row)) for row in range(rows)]
+    begun, used = time.perf_counter(), time.process_time()
+    answers = model.complete(requests)
+    seconds, cpu = time.perf_counter() - begun, time.process_time() - used
+    begun = time.perf_counter()
+    again = model.complete(requests)
+    known = rows / (time.perf_counter() - begun)
+assert all(isinstance(one, Completion) for one in answers) and all(one.cached for one in again)
+print(json.dumps({"seconds": seconds, "rows": rows, "cpu": cpu, "known": known}))
+"""
 
 
-def timed(run) -> tuple[float, float]:
-    """(wall seconds, CPU seconds of this process)."""
-    before, begun = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    run()
-    after = resource.getrusage(resource.RUSAGE_SELF)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - begun, cpu
+def ran(command: list[str]) -> dict[str, float]:
+    here = Path(__file__).parent
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here.parent / 'src'}:{here}"}
+    out = subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout
+    found: dict[str, float] = json.loads(out.splitlines()[-1])
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1500)
-    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=15.0, help="what the calls of a run take at best")
     parser.add_argument("--latency", type=float, default=0.5)
-    parser.add_argument("--capacity", type=int, default=64)
+    parser.add_argument("--at-once", type=int, nargs="+", default=[64, 256])
+    parser.add_argument("--json", type=Path, help="write the result here, too")
     options = parser.parse_args()
-    settings = json.dumps({"latency": options.latency, "capacity": options.capacity, "retry_after": 0.1})
-    mock = subprocess.Popen(
-        [sys.executable, str(MOCK), settings], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    assert mock.stdin is not None
-    assert mock.stdout is not None
-    url = f"http://127.0.0.1:{int(mock.stdout.readline())}/v1"
-    rates: dict[str, list[float]] = {"bare httpx": [], "hornbook": []}
-    cpu: dict[str, list[float]] = {"bare httpx": [], "hornbook": []}
-    with tempfile.TemporaryDirectory() as folder, CallStore(Path(folder) / "calls.sqlite") as store:
-        model = EndpointModel(url, "m", store=store)
-
-        def ours(name: str) -> None:
-            answers = model.complete([ask(f"{name} {i}") for i in range(options.rows)])
-            assert all(isinstance(a, Completion) and not a.cached for a in answers)
-
-        ours("warm")
-        found = model.concurrency
-        for pair in range(options.pairs):
-            prompts = [f"bare {pair} {i}" for i in range(options.rows)]
-            arms = {
-                "bare httpx": lambda prompts=prompts: asyncio.run(bare(url, prompts, options.capacity)),
-                "hornbook": lambda pair=pair: ours(f"ours {pair}"),
-            }
-            for name, run in arms.items():
-                wall, used = timed(run)
-                rates[name].append(options.rows / wall)
-                cpu[name].append(used / options.rows * 1e3)
-        begun = time.perf_counter()
-        again = model.complete([ask(f"ours 0 {i}") for i in range(options.rows)])
-        hits = options.rows / (time.perf_counter() - begun)
-        assert all(answer.cached for answer in again)
-    mock.stdin.close()
-    mock.wait(10)
-    ratios = [b / a for a, b in zip(rates["bare httpx"], rates["hornbook"])]
-    for name in rates:
-        rate, milliseconds = statistics.median(rates[name]), statistics.median(cpu[name])
-        print(f"{rate:8.1f} rows/s  {milliseconds:6.2f} ms CPU a row  {name}")
-    print(f"ratio {statistics.median(ratios):.3f}; {hits:,.0f} rows/s from the store")
+    table = []
+    for at_once in options.at_once:
+        rows = round(options.seconds / options.latency * at_once)
+        bare, ours, received = [], [], []
+        for _ in range(options.rounds):
+            told = (str(rows), str(at_once))
+            with Endpoint(latency=options.latency, capacity=at_once) as endpoint:
+                bare.append(ran([sys.executable, str(BARE), endpoint.base, *told, "1"]))
+            with (
+                Endpoint(latency=options.latency, capacity=at_once) as endpoint,
+                tempfile.TemporaryDirectory() as folder,
+            ):
+                ours.append(ran([sys.executable, "-c", OURS, f"{endpoint.base}/v1", *told, folder]))
+                received.append(endpoint.stats()["received"])
+        shares = [b["seconds"] / o["seconds"] for b, o in zip(bare, ours, strict=True)]
+        entry = {
+            "at_once": at_once,
+            "calls": rows,
+            "bare_calls_per_second": round(median(rows / one["seconds"] for one in bare), 1),
+            "calls_per_second": round(median(rows / one["seconds"] for one in ours), 1),
+            "share": round(median(shares), 4),
+            "shares": [round(share, 4) for share in shares],
+            "bare_cpu_ms_a_call": round(median(1000 * one["cpu"] / rows for one in bare), 3),
+            "cpu_ms_a_call": round(median(1000 * one["cpu"] / rows for one in ours), 3),
+            "known_per_second": round(median(one["known"] for one in ours), 1),
+            "paid_twice": max(received) - rows,
+        }
+        table.append(entry)
+        print(
+            f"{at_once:4d} at once: bare {entry['bare_calls_per_second']:7.1f} calls/s, ours "
+            f"{entry['calls_per_second']:7.1f} ({entry['share']:.3f}), {entry['cpu_ms_a_call']:.2f} ms CPU a "
+            f"call; {entry['known_per_second']:,.0f} known answers/s"
+        )
     result = {
         "bench": "endpoint",
-        "ratio": round(statistics.median(ratios), 4),
-        "ratios": [round(ratio, 4) for ratio in ratios],
-        "rows_per_second": {name: round(statistics.median(values), 1) for name, values in rates.items()},
-        "cpu_ms_per_row": {name: round(statistics.median(values), 3) for name, values in cpu.items()},
-        "hits_per_second": round(hits, 1),
-        "limit_found": found,
-        "rows": options.rows,
+        "rounds": options.rounds,
         "latency": options.latency,
-        "capacity": options.capacity,
+        "cases": table,
+        "machine": {"cpu": cpu_name(), "cores": usable_cores(), "python": platform.python_version()},
+        "load_average": os.getloadavg()[0],
         "httpx": httpx.__version__,
-        "python": platform.python_version(),
     }
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 

@@ -7,7 +7,8 @@ for it. Each call takes between half and one and a half times `latency` seconds;
 asked, the same for every client. Calls beyond `capacity` get 429 with Retry-After; shares of first tries get
 a 429, a 503, a dropped socket or half a JSON. It writes prose of 130 words, another for every prompt, or
 grades where a prompt asks for one JSON object. GET /stats tells what was received, paid (answered whole) and
-paid twice; GET /mark remembers what has been paid so far: `marked_twice` counts what of it is paid again.
+paid twice, and the seconds from the first call to the last answer; GET /mark remembers what has been paid so
+far: `marked_twice` counts what of it is paid again.
 """
 
 import asyncio
@@ -49,8 +50,9 @@ class Server:
         self.paid: Counter[bytes] = Counter()
         self.marked: dict[bytes, int] = {}
         self.busy = self.busiest = self.refused = 0
+        self.first = self.last = 0.0  # when the first call came and the last answer went
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, Any]:
         return {
             "received": self.received.total(),
             "paid": self.paid.total(),
@@ -59,6 +61,7 @@ class Server:
             "marked_twice": sum(self.paid[key] - count for key, count in self.marked.items()),
             "refused": self.refused,
             "busiest": self.busiest,
+            "seconds": self.last - self.first,
         }
 
 
@@ -95,6 +98,7 @@ class Connection(asyncio.Protocol):
         server, told = self.server, self.server.settings
         key = hashlib.sha256(json.dumps(asked["messages"]).encode()).digest()
         server.received[key] += 1
+        server.first = server.first or self.loop.time()
         u = int.from_bytes(key[:4], "big") / 2**32
         fault = ""
         if server.received[key] == 1:
@@ -142,6 +146,7 @@ class Connection(asyncio.Protocol):
             self.send(200, data[: len(data) // 2])
         else:
             server.paid[key] += 1
+            server.last = self.loop.time()
             self.send(200, data)
 
     def send(self, status: int, data: bytes, extra: bytes = b"") -> None:
@@ -170,15 +175,15 @@ class Endpoint:
         self.process.stdin.close()
         self.process.wait(10)
 
-    def stats(self) -> dict[str, int]:
+    def stats(self) -> dict[str, Any]:
         return self._get("/stats")
 
-    def mark(self) -> dict[str, int]:
+    def mark(self) -> dict[str, Any]:
         return self._get("/mark")
 
-    def _get(self, path: str) -> dict[str, int]:
+    def _get(self, path: str) -> dict[str, Any]:
         with urllib.request.urlopen(self.base + path) as answer:
-            found: dict[str, int] = json.load(answer)
+            found: dict[str, Any] = json.load(answer)
             return found
 
 

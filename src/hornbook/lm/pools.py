@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import httpx
 
-CALLS_PER_POOL = 8
+CALLS_PER_POOL = 2
 
 
 @dataclass(slots=True, eq=False)
