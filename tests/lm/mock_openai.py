@@ -58,6 +58,7 @@ class Server:
     keep_bodies: bool = True
     files: dict = field(default_factory=dict)
     batches: dict = field(default_factory=dict)
+    rate_headers: bytes = b""
 
     def fault(self, prompt: str) -> str | None:
         nth = self.received[prompt]
@@ -219,7 +220,7 @@ class Server:
         if fault == "truncated_json":
             return await send(writer, 200, data[: len(data) // 2])
         self.answered[prompt] += 1
-        return await send(writer, 200, data)
+        return await send(writer, 200, data, self.rate_headers)
 
     async def stream(self, text: str, writer: asyncio.StreamWriter) -> bool:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from hornbook.lm.concurrency import AdaptiveLimit
+from hornbook.lm.concurrency import AdaptiveLimit, limit_for
 
 
 class Clock:
@@ -121,6 +121,25 @@ def test_a_round_that_did_not_use_the_limit_does_not_count(limit):
     assert limit.slots == 8
     calls(limit, 8, used=0.9)
     assert limit.slots > 8
+
+
+def test_an_allowance_is_used_at_once_until_the_server_was_full(limit):
+    calls(limit, 1, allowed=300)
+    assert limit.slots == 300
+    calls(limit, 300, "rate_limited")
+    full = limit.slots
+    assert full < 300
+    calls(limit, 1, allowed=900)
+    assert limit.slots == full
+
+
+def test_a_user_who_knows_the_capacity_starts_there():
+    told = limit_for("http://told/v1", "m", most=64)
+    assert (told.slots, told.most) == (64, 64)
+    found = limit_for("http://found/v1", "m", most=None)
+    assert found.slots < 64 < found.most
+    assert limit_for("http://found/v1", "m", most=64).slots == 64  # told later
+    assert limit_for("http://told/v1", "m", most=None).slots == 64
 
 
 def test_neutral_signals_move_nothing(limit):

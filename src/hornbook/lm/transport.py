@@ -5,6 +5,7 @@ When to try again is `endpoint.py`'s decision.
 
 import asyncio
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from hornbook.errors import HornbookError
@@ -136,7 +137,8 @@ class Transport:
         kept: asyncio.Future[None] = loop.create_future()
 
         def finish(error: BaseException | None) -> None:
-            loop.call_soon_threadsafe(_resolve, kept, error)
+            with suppress(RuntimeError):  # the loop is gone: the run was broken off; the answer is kept
+                loop.call_soon_threadsafe(_resolve, kept, error)
 
         self._store.put_soon(
             key,
