@@ -138,19 +138,26 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.5)
     parser.add_argument("--capacity", type=int, default=64)
     parser.add_argument("--limit", type=float, default=180.0, help="seconds a run may take")
+    parser.add_argument("--peer-rounds", type=int, default=1, help="rounds of other tools")
+    parser.add_argument("--kinds", nargs="+", choices=("calm", "rough"), default=["calm", "rough"])
     parser.add_argument("--json", type=Path, help="write the result to this file")
     for name in ("distilabel", "data-designer", "curator"):
         parser.add_argument(f"--{name}", help=f"a Python that has {name}")
     args = parser.parse_args()
+    kinds = {kind: faults for kind, faults in (("calm", {}), ("rough", FAULTS)) if kind in args.kinds}
     own = ("bare", "hornbook", "hornbook, told")
     pythons = dict.fromkeys((*own, *(f"{name}, rows of four" for name in own)), sys.executable)
     for name in ("distilabel", "data-designer", "curator"):
         if (python := getattr(args, name.replace("-", "_"))) is not None:
             pythons[name] = python
-    runs: dict[str, dict[str, list[dict[str, Any]]]] = {name: {"calm": [], "rough": []} for name in pythons}
+    runs: dict[str, dict[str, list[dict[str, Any]]]] = {
+        name: {kind: [] for kind in kinds} for name in pythons
+    }
     for round_ in range(args.rounds):
-        for kind, faults in (("calm", {}), ("rough", FAULTS)):
+        for kind, faults in kinds.items():
             for name, python in pythons.items():
+                if name in PACKAGES and round_ >= args.peer_rounds:
+                    continue
                 runs[name][kind].append(whole_run(name, python, args, faults))
                 print(round_, kind, name, runs[name][kind][-1], file=sys.stderr, flush=True)
     result: dict[str, Any] = {"bench": "synthesis", "rows": args.rows, "rounds": args.rounds}
@@ -168,23 +175,26 @@ def main() -> None:
             entry[kind] = {key: round(median(run.get(key, 0) for run in made), 2) for key in keys}
             bare = runs["bare, rows of four" if calls_of(name) > 1 else "bare"][kind]
             for key, of in (("share", "rows_per_second"), ("share_until_answered", "answered_per_second")):
-                shares = [run.get(of, 0) / other[of] for run, other in zip(made, bare, strict=True)]
+                shares = [run.get(of, 0) / other[of] for run, other in zip(made, bare, strict=False)]
                 entry[kind][key] = round(median(shares), 3)
-        if name == "hornbook" or name in PACKAGES:
+        if "rough" in kinds and (name == "hornbook" or name in PACKAGES):
             entry["killed"] = killed_run(name, python, args)
         result["tools"][name] = entry
-    print(
-        f"{'':30s} {'rows/s':>7s} {'share':>6s} {'asking':>6s} | rough: {'rows/s':>7s} {'share':>6s} rows "
-        "wasted | killed -9: paid, twice, rows at end"
-    )
+    print(f"{'':30s} rows/s  share  until answered   rows  wasted  CPU ms a call")
+    for kind in kinds:
+        for name, entry in result["tools"].items():
+            one = entry[kind]
+            print(
+                f"{kind:5s} {name:30s} {one['rows_per_second']:7.1f} {one['share']:6.3f} "
+                f"{one['share_until_answered']:6.3f} {one['rows']:9.0f} {one['wasted']:7.0f} "
+                f"{one['cpu_ms_a_call']:7.2f}"
+            )
     for name, entry in result["tools"].items():
-        calm, rough, killed = entry["calm"], entry["rough"], entry.get("killed", {})
-        print(
-            f"{name:30s} {calm['rows_per_second']:7.1f} {calm['share']:6.3f} "
-            f"{calm['share_until_answered']:6.3f} |        {rough['rows_per_second']:7.1f} "
-            f"{rough['share']:6.3f} {rough['rows']:5.0f} {rough['wasted']:6.0f} | "
-            + (f"{killed['paid_at_death']} {killed['paid_twice']} {killed['rows']}" if killed else "")
-        )
+        if (killed := entry.get("killed")) is not None:
+            print(
+                f"kill -9 {name:16s} {killed['paid_at_death']} paid when it died, {killed['paid_twice']} of "
+                f"them again; {killed['rows']} rows in the end"
+            )
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))

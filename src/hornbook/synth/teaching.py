@@ -71,8 +71,9 @@ def teach(
 ) -> tuple[list[Row], list[Row], dict[str, Any]]:
     """Rows, removed rows with reasons, and the lineage and counts of a real teacher's work.
 
-    When the first `PREVIEW` rows of a large job have come, its cost is said. `corrected` counts rows that were
-    right only after their correction turn, `facets` which topics, names... were drawn, asked for, came out.
+    When the first `PREVIEW` rows of a large job have come, its cost is said. `corrected` counts rows that
+    were right only after their correction turn, `facets` which topics, names... were drawn, asked for, came
+    out.
 
     Args:
         tasks: what may be written, by number; without end for a writer that draws its plans (`Drawn`).
