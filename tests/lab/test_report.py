@@ -18,6 +18,7 @@ from hornbook.lab.claim import Claim
 from hornbook.lab.markup import escape, tag
 from hornbook.lab.report import Bar, Picture, Report, Sample, Series
 from hornbook.lab.report_html import render
+from hornbook.lab.statistics import student_t_interval
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -333,3 +334,15 @@ def test_the_run_adds_claims_after_the_opening_and_its_own_pages_at_the_end():
     assert "Of 3 claims: 1 holds, 1 is noise, 1 not judged at this scale." in full.html()
     assert "train.rows" in full.html()
     assert len(report.blocks) == 3  # the recipe's own is as it was
+
+
+def test_lines_and_bars_over_seeds_are_means_with_students_interval():
+    line = Series.over_seeds([(1.0, [0.2, 0.4, 0.9]), (2.0, [0.5])])
+    assert line.points == [(1.0, pytest.approx(0.5)), (2.0, 0.5)]
+    [(x, low, high)] = line.band  # one seed has no interval
+    assert x == 1.0
+    assert (low, high) == pytest.approx(student_t_interval([0.2, 0.4, 0.9]))
+    bar = Bar.over_seeds("right", [0.2, 0.4, 0.9], scale=100)
+    assert bar.value == pytest.approx(50)
+    assert bar.interval == pytest.approx((100 * low, 100 * high))
+    assert Bar.over_seeds("right", [0.2]) == Bar(label="right", value=0.2)

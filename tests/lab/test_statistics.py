@@ -11,9 +11,12 @@ from hornbook.lab.statistics import (
     bootstrap_interval,
     clustered_interval,
     clustered_p,
+    first_reached,
     incomplete_beta,
+    interval_over_seeds,
     paired_bootstrap,
     permutation_p,
+    recovered_share,
     shown_over_seeds,
     sign_test_p,
     student_t_interval,
@@ -245,3 +248,40 @@ def test_permutation_p_is_uniform_when_nothing_differs():
 def test_a_mean_is_shown_with_half_of_its_interval():
     assert shown_over_seeds([1.0, 2.0, 3.0]) == "2.000 ± 2.484"  # t(0.975, 2) = 4.3027; times 1 / sqrt(3)
     assert shown_over_seeds([0.25], digits=2) == "0.25"
+
+
+def test_one_seed_has_no_interval() -> None:
+    assert interval_over_seeds([0.3]) is None
+    assert interval_over_seeds([0.3, 0.5]) == student_t_interval([0.3, 0.5])
+
+
+@pytest.mark.parametrize(
+    ("ys", "target", "x"),
+    [
+        ([1.0, 3.0, 2.0, 5.0], 2.0, 1.0),  # half of the way from 0 to 2, and the first time
+        ([1.0, 3.0, 2.0, 5.0], 4.0, 4.0 + 4.0 * 2 / 3),
+        ([1.0, 3.0, 2.0, 5.0], 3.0, 2.0),
+        ([1.0, 3.0, 2.0, 5.0], 0.5, 0.0),
+        ([1.0, 3.0, 2.0, 5.0], 6.0, 8.0),
+    ],
+)
+def test_a_target_is_reached_where_the_straight_line_crosses_it(
+    ys: list[float], target: float, x: float
+) -> None:
+    assert first_reached([0.0, 2.0, 4.0, 8.0], ys, target) == pytest.approx(x)
+
+
+def test_a_recovered_share_is_a_ratio_of_mean_gains_that_draws_share() -> None:
+    nothing = [0.5, 0.52, 0.48, 0.5]
+    whole = [0.9, 0.94, 0.86, 0.9]
+    found = recovered_share([0.7, 0.73, 0.67, 0.7], nothing, whole)
+    assert found is not None
+    assert found[0] == pytest.approx(0.5)
+    assert found[1] == pytest.approx((0.5, 0.5))  # each draw has half of its own gain
+    mixed = recovered_share([0.5, 0.94, 0.48, 0.9], nothing, whole)  # all or nothing
+    assert mixed is not None
+    share, (low, high) = mixed
+    assert share == pytest.approx((0.42 + 0.4) / 1.6)
+    assert low < 0.1
+    assert high > 0.9
+    assert recovered_share([0.6] * 4, nothing, [0.505] * 4) is None

@@ -96,9 +96,11 @@ def over_seeds(
     """
     if (above is None) == (below is None):
         raise ValueError(f"claim {name!r}: give one of above and below")
-    from hornbook.lab.statistics import student_t_interval  # NumPy and SciPy's table: not for reading a claim
+    from hornbook.lab.statistics import (
+        interval_over_seeds,  # NumPy and SciPy's table: not for reading a claim
+    )
 
-    interval = tuple(student_t_interval(values)) if len(values) > 1 else None
+    interval = interval_over_seeds(values)
     threshold = above if above is not None else below
     assert threshold is not None
     holds: bool | None = None
@@ -112,7 +114,7 @@ def over_seeds(
         sentence=sentence,
         paper_value=paper_value,
         measured=fmean(values) if values else None,
-        interval=interval,  # type: ignore[arg-type]
+        interval=interval,
         unit=unit,
         rule=f"the 95 % interval over at least three seeds lies {'above' if above is not None else 'below'} "
         f"{threshold:g}",

@@ -1,7 +1,7 @@
 """A report as it is written: sections of plain data, kept as JSON and set as one HTML file."""
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -28,6 +28,18 @@ class Series:
     points: Sequence[Point]
     band: Sequence[tuple[float, float, float]] = ()
 
+    @classmethod
+    def over_seeds(cls, places: Iterable[tuple[float, Sequence[float]]]) -> Self:
+        """Of (x, one number a seed): the means, and Student's 95 % interval around them."""
+        from hornbook.lab.statistics import interval_over_seeds
+
+        points, band = [], []
+        for x, values in places:
+            points.append((x, sum(values) / len(values)))
+            if (interval := interval_over_seeds(values)) is not None:
+                band.append((x, *interval))
+        return cls(points=points, band=band)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
@@ -36,6 +48,14 @@ class Bar:
     label: str
     value: float
     interval: tuple[float, float] | None = None
+
+    @classmethod
+    def over_seeds(cls, label: str, values: Sequence[float], *, scale: float = 1.0) -> Self:
+        """The mean of one number a seed with Student's 95 % interval, both times `scale`."""
+        from hornbook.lab.statistics import interval_over_seeds
+
+        scaled = [scale * value for value in values]
+        return cls(label=label, value=sum(scaled) / len(scaled), interval=interval_over_seeds(scaled))
 
 
 @dataclass(frozen=True, kw_only=True)

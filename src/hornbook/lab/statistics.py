@@ -192,6 +192,47 @@ def student_t_interval(values: Values, *, confidence: float = 0.95) -> Interval:
     return Interval(centre - half, centre + half)
 
 
+def interval_over_seeds(values: Sequence[float]) -> Interval | None:
+    """Student's 95 % interval for one number a seed; None where there are fewer than two, which have none."""
+    return student_t_interval(values) if len(values) > 1 else None
+
+
+def first_reached(xs: Sequence[float], ys: Sequence[float], target: float) -> float:
+    """Where the line through the points first comes up to `target`, straight between them.
+
+    The first point counts where it lies there already; a line that never gets there ends at its last x.
+
+    Args:
+        xs: ascending. ys: as many.
+    """
+    place = next((number for number, y in enumerate(ys) if y >= target), None)
+    if place is None:
+        return xs[-1]
+    if place == 0:
+        return xs[0]
+    low, high = ys[place - 1], ys[place]
+    return xs[place - 1] + (target - low) / (high - low) * (xs[place] - xs[place - 1])
+
+
+def recovered_share(part: Values, nothing: Values, whole: Values) -> tuple[float, Interval] | None:
+    """How much of a gain is had, (mean part - mean nothing) / (mean whole - mean nothing), with a percentile
+    bootstrap interval over draws, of which each has one of the three. None where there is next to nothing to
+    be gained (0.01); resampled gains between -0.001 and 0.001 count as 0.001.
+    """
+    table = np.array([part, nothing, whole], dtype=float)
+
+    def share(draws: Floats, axis: int = -1) -> Floats:
+        means = table[:, draws.astype(int)].mean(axis)
+        gain = means[2] - means[1]
+        found: Floats = (means[0] - means[1]) / np.where(np.abs(gain) > 1e-3, gain, 1e-3)
+        return found
+
+    if table[2].mean() - table[1].mean() < 0.01:
+        return None
+    draws = np.arange(table.shape[1], dtype=float)
+    return float(share(draws)), bootstrap_interval(draws, share, method="percentile")
+
+
 def clustered_interval(values: Values, clusters: Sequence[object], *, confidence: float = 0.95) -> Interval:
     """Student-t interval of the mean of values that come in clusters (questions on one passage, say).
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Sample
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.statistics import interval_over_seeds
 from hornbook.lab.step import Artifact
 from hornbook.theory.arithmetic.steps import Lesson, Pupil, accuracy, examine, teach, training
 from hornbook.train.settings import OptimizerSettings
@@ -226,12 +226,6 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _interval(values: Sequence[float]) -> tuple[float, float]:
-    """Student's interval over seeds."""
-    low, high = student_t_interval(values)
-    return low, high
-
-
 def _gain(
     run: Run, name: str, sentence: str, better: Sequence[float], worse: Sequence[float], **more: Any
 ) -> None:
@@ -257,12 +251,13 @@ def _level(
     learned: accuracy within training; below one half there is nothing that could fail, and nothing is judged.
     """
     bound = f"below {below}" if below <= 1 else f"at least {above}"
+    interval = interval_over_seeds(values)
     run.claim(
         Claim(
             id=name,
             sentence=sentence,
             measured=_mean(values),
-            interval=(max(0.0, _interval(values)[0]), min(1.0, _interval(values)[1])),
+            interval=None if interval is None else (max(0.0, interval.low), min(1.0, interval.high)),
             unit="accuracy",
             rule=f"{bound} in every seed; judged where training itself was learned (0.5)",
             holds=None if learned < 0.5 else max(values) < below and min(values) >= above,

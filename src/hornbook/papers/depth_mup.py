@@ -12,7 +12,7 @@ from typing import Any
 from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Series
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.statistics import interval_over_seeds
 from hornbook.theory.residual import ResidualSettings
 from hornbook.theory.steps_depth import depth_check, layer_diversity, learning_rate_sweep, width_sweep
 
@@ -180,16 +180,20 @@ def recipe(run: Run, settings: Settings) -> None:
         _best_deep(blocks["relu"].facts),
     )
     diverse, smooth = (kappas[name].facts["kappa"] for name in ("depth_mup", "completep"))
-    low, high = student_t_interval(diverse)
+    interval = interval_over_seeds(diverse)
+    holds = None
+    if interval is not None:
+        holds = interval.low > 0.4 and interval.high < 0.6
+        holds = holds and all(a > b for a, b in zip(diverse, smooth, strict=True))
     run.claim(
         Claim(
             id="layers-stay-diverse",
             sentence="Trained under Depth-muP, features differ over depth like a random walk (kappa = 1/2).",
             paper_value=0.5,
             measured=sum(diverse) / len(diverse),
-            interval=(low, high),
+            interval=interval,
             rule="the 95 % interval within 0.1 of 1/2, and above the ODE scaling's in every seed",
-            holds=low > 0.4 and high < 0.6 and all(a > b for a, b in zip(diverse, smooth, strict=True)),
+            holds=holds,
             why=f"The ODE scaling gives {sum(smooth) / len(smooth):.2f}; it falls to 0 with depth.",
         )
     )
@@ -208,17 +212,17 @@ def _claim_of_coordinates(run: Run, checks: Mapping[str, Mapping[str, Any]]) -> 
         name: [seed[-1] for seed in facts["changes"] if seed[-1] is not None]
         for name, facts in checks.items()
     }
-    low, high = student_t_interval(last["depth_mup"])
+    interval = interval_over_seeds(last["depth_mup"])
     run.claim(
         Claim(
             id="coordinates-do-not-move-with-depth",
             sentence="Under Depth-muP features change as much in the first four steps at every depth.",
             paper_value=0.0,
             measured=_average(last["depth_mup"]),
-            interval=(low, high),
+            interval=interval,
             unit="log-log slope over depth",
             rule="the 95 % interval over seeds within 0.15 of 0",
-            holds=low > -0.15 and high < 0.15,
+            holds=None if interval is None else interval.low > -0.15 and interval.high < 0.15,
             why=f"Without the rate factor the slope is {_average(last['branch_only']):.2f}.",
         )
     )
@@ -242,18 +246,18 @@ def _report_widths(run: Run, sweeps: Mapping[str, Mapping[str, Any]], depth: int
 def _claim_of_width(run: Run, sweeps: Mapping[str, Mapping[str, Any]]) -> None:
     ours, theirs = ([_finite(p) for p in sweeps[name]["penalty"]] for name in ("depth_mup", "standard"))
     more = [b - a for a, b in zip(ours, theirs, strict=True)]
-    low, high = student_t_interval(more)
+    interval = interval_over_seeds(more)
     first, last = sweeps["depth_mup"]["widths"][0], sweeps["depth_mup"]["widths"][-1]
     run.claim(
         Claim(
             id="the-rate-transfers-across-width",
             sentence=f"A rate tuned at width {first} costs loss at width {last}, and not under muP.",
             measured=_average(more),
-            interval=(low, high),
+            interval=interval,
             unit="log loss paid at the transferred rate, beyond muP's",
             rule="the 95 % interval over seeds lies above 0 and muP pays less than 0.1 on average",
-            holds=low > 0 and _average(ours) < 0.1,
-            noise=low <= 0 <= high,
+            holds=None if interval is None else interval.low > 0 and _average(ours) < 0.1,
+            noise=interval is not None and interval.low <= 0 <= interval.high,
             why=f"muP pays {_average(ours):.2f}.",
         )
     )
@@ -296,12 +300,7 @@ def _report(run: Run, sweeps: Mapping[str, Mapping[str, Any]], s: Settings) -> N
 def _line(curve: Mapping[str, Any]) -> Series:
     by_rate = zip(curve["learning_rates"], zip(*curve["log_loss"], strict=True), strict=True)
     kept = [(rate, losses) for rate, losses in by_rate if _mean(losses) is not None]
-    return Series(
-        points=[(rate, _average(losses)) for rate, losses in kept],
-        band=[(rate, *student_t_interval(losses)) for rate, losses in kept]
-        if len(curve["log_loss"]) > 1
-        else [],
-    )
+    return Series.over_seeds(kept)
 
 
 def _report_blocks(
@@ -327,16 +326,19 @@ def _claims_of_transfer(run: Run, sweeps: Mapping[str, Mapping[str, Any]], ends:
     shifts = sweeps["depth_mup"]["shift"]
     known = [shift for shift in shifts if shift is not None]
     middle = sum(known) / len(known) if known else None
+    interval = interval_over_seeds(known)
     run.claim(
         Claim(
             id="the-best-rate-stays",
             sentence=f"The best learning rate at {ends[1]} blocks is that at {ends[0]} blocks.",
             paper_value=0.0,
             measured=middle,
-            interval=tuple(student_t_interval(known)) if len(known) > 1 else None,  # type: ignore[arg-type]
+            interval=interval,
             unit="log2 of the ratio of best rates",
             rule="the 95 % interval over seeds lies within a factor of two (1), no seed diverged",
-            holds=len(known) == len(shifts) > 1 and max(map(abs, student_t_interval(known))) <= 1,
+            holds=None
+            if len(shifts) < 2
+            else len(known) == len(shifts) and interval is not None and max(map(abs, interval)) <= 1,
         )
     )
     own = [_finite(p) for p in sweeps["depth_mup"]["penalty"]]
@@ -344,16 +346,16 @@ def _claims_of_transfer(run: Run, sweeps: Mapping[str, Mapping[str, Any]], ends:
         theirs = [_finite(p) for p in sweeps[other]["penalty"]]
         more = [b - a for a, b in zip(own, theirs, strict=True)]
         capped = any(p >= DIVERGED for p in theirs)
-        low, high = student_t_interval(more)
+        interval = interval_over_seeds(more)
         run.claim(
             Claim(
                 id=f"transfer-fails-{other.replace('_', '-')}",
                 sentence=f"Transferring the rate costs loss {wanted}, and not under Depth-muP.",
                 measured=sum(more) / len(more),
-                interval=(low, high),
+                interval=interval,
                 unit="log loss paid at the transferred rate, beyond Depth-muP's",
                 rule="the 95 % interval over seeds lies above 0 and Depth-muP pays less than 0.1 on average",
-                holds=low > 0 and _average(own) < 0.1,
+                holds=None if interval is None else interval.low > 0 and _average(own) < 0.1,
                 why=f"Depth-muP pays {_average(own):.2f}."
                 + (f" A run that diverged or did not learn counts as {DIVERGED:g}." if capped else ""),
             )

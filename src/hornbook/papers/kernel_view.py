@@ -13,7 +13,7 @@ import numpy as np
 
 from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import bootstrap_interval
+from hornbook.lab.statistics import recovered_share
 from hornbook.theory.steps_kernel import (
     StudySettings,
     few_shot_on_text,
@@ -153,18 +153,19 @@ def _claims(run: Run, k: int, forms: Mapping[str, Any]) -> None:
             )
         )
     for rule in ("sgd", "adam"):
-        share, low, high = _share(prompt[f"linear_{rule}"], prompt["start"], prompt[rule])
+        kept = recovered_share(prompt[f"linear_{rule}"], prompt["start"], prompt[rule])
+        share, interval = kept or (None, None)
         run.claim(
             Claim(
                 id=f"{k}-shot-{rule}-is-linear",
                 sentence=f"{k} shots: the first-order expansion keeps half of what {rule} gains.",
                 measured=share,
-                interval=None if share is None else (low, high),
+                interval=interval,
                 unit="share of the gain in accuracy",
                 rule="the 95 % bootstrap interval over draws lies above 0.5, the paper's criterion; "
                 "not judged where the gain is under a point",
-                holds=None if share is None else low >= 0.5,
-                noise=share is not None and low < 0.5 <= high,
+                holds=None if interval is None else interval.low >= 0.5,
+                noise=interval is not None and interval.low < 0.5 <= interval.high,
             )
         )
         changes = prompt[f"median_change_{rule}"]
@@ -198,22 +199,6 @@ NAMES = {
 }
 PAPER_SST2 = {"kernel_sgd": 0.99, "kernel_signgd": 1.0, "kernel_asigngd": 1.0}
 """RoBERTa-base on SST-2, 16 shots."""
-
-
-def _share(linear: Values, start: Values, tuned: Values) -> tuple[float | None, float, float]:
-    """(mean linear - mean start) / (mean tuned - mean start) with its interval over draws."""
-    table = np.array([linear, start, tuned])
-
-    def share(rows: Any, axis: int = -1) -> Any:
-        means = table[:, rows.astype(int)].mean(axis)
-        gain = means[2] - means[1]
-        return (means[0] - means[1]) / np.where(np.abs(gain) > 1e-3, gain, 1e-3)
-
-    if table[2].mean() - table[1].mean() < 0.01:
-        return None, 0.0, 0.0
-    rows = np.arange(len(linear), dtype=float)
-    low, high = bootstrap_interval(rows, share, method="percentile")
-    return float(share(rows)), low, high
 
 
 def _percent(values: Values) -> str:

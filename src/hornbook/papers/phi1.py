@@ -22,7 +22,7 @@ from hornbook.evals.functions import examine_benchmarks, examine_functions
 from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import shown_over_seeds, student_t_interval
+from hornbook.lab.statistics import shown_over_seeds
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.papers.coverage_report import claim_steering, report_steering
@@ -349,14 +349,7 @@ def _report(
     for arm in s.arms():
         values = {stage: _passed(examined, arm, stage, s.seeds) for stage in (BASE, TUNED)}
         rows.append([arm, *[shown_over_seeds(values[stage]) for stage in (BASE, TUNED)]])
-        interval = student_t_interval(values[TUNED]) if len(s.seeds) > 1 else None
-        bars.append(
-            Bar(
-                label=arm,
-                value=100 * fmean(values[TUNED]),
-                interval=None if interval is None else (100 * interval.low, 100 * interval.high),
-            )
-        )
+        bars.append(Bar.over_seeds(arm, values[TUNED], scale=100))
     report.table(["pretrained on", "pass@1", "pass@1 after exercises"], rows, title="pass@1 by what was read")
     report.bars("pass@1 after exercises", bars, unit="%")
     report.table(

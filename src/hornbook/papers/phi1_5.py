@@ -19,7 +19,7 @@ from hornbook.evals.commonsense import examine_commonsense
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import shown_over_seeds, student_t_interval
+from hornbook.lab.statistics import shown_over_seeds
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.synth.steps import write_commonsense, write_commonsense_web
@@ -219,7 +219,7 @@ def _report(
                 *[shown_over_seeds(_accuracy(examined, arm, s.seeds, kind)) for kind in kinds],
             ]
         )
-        bars.append(Bar(label=arm, value=100 * fmean(values), interval=_percent(values)))
+        bars.append(Bar.over_seeds(arm, values, scale=100))
     report.table(["read", "accuracy", *kinds], rows, title="Accuracy by what was read")
     report.bars("Right ends, chance is 50 %", bars, unit="%")
     report.table(
@@ -237,10 +237,3 @@ def _report(
          for one in examined.facts["samples"]],
         shown=3,
     )  # fmt: skip
-
-
-def _percent(values: Sequence[float]) -> tuple[float, float] | None:
-    if len(values) < 2:
-        return None
-    low, high = student_t_interval(values)
-    return 100 * low, 100 * high

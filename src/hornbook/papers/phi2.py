@@ -19,7 +19,7 @@ from hornbook.evals.commonsense import examine_commonsense
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.report import Series
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import shown_over_seeds, student_t_interval
+from hornbook.lab.statistics import shown_over_seeds
 from hornbook.lab.step import Artifact
 from hornbook.model.config import ModelConfig
 from hornbook.model.presets import preset
@@ -336,15 +336,12 @@ def _report(
         report.curves(
             title,
             {
-                begun: _line([(share * s.tokens, values[arm_of(begun, share)]) for share in s.shares])
+                begun: Series.over_seeds(
+                    (share * s.tokens, values[arm_of(begun, share)]) for share in s.shares
+                )
                 for begun in (SCRATCH, GROWN)
             },
             x_label="training tokens of the large one",
             y_label=unit,
             note="Every point is a training of its own; Student's 95 % interval over seeds.",
         )
-
-
-def _line(places: Sequence[tuple[float, Sequence[float]]]) -> Series:
-    band = [(x, *student_t_interval(values)) for x, values in places if len(values) > 1]
-    return Series(points=[(x, fmean(values)) for x, values in places], band=band)

@@ -21,7 +21,7 @@ from hornbook.align.pivotal_steps import Kind, chance_of_success, search_pivotal
 from hornbook.align.students import raise_students
 from hornbook.lab.claim import Claim
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.statistics import interval_over_seeds
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.synth.steps import write_word_problems
@@ -232,7 +232,7 @@ def _claims(
             None,
         ),
     ):
-        interval = tuple(student_t_interval(values)) if len(values) > 1 else None
+        interval = interval_over_seeds(values)
         enough = interval is not None and len(values) >= 3
         run.claim(
             Claim(
@@ -240,7 +240,7 @@ def _claims(
                 sentence=sentence,
                 paper_value=paper,
                 measured=fmean(values) if values else None,
-                interval=interval,  # type: ignore[arg-type]
+                interval=interval,
                 unit="chance that a drawn answer is right",
                 rule=rule,
                 holds=interval[0] > 0 if enough and interval is not None else None,
@@ -248,13 +248,13 @@ def _claims(
             )
         )
     checked = [facts["rechecked"]["held"] for facts in found if "rechecked" in facts]
-    interval = tuple(student_t_interval(checked)) if len(checked) > 1 else None
+    interval = interval_over_seeds(checked)
     run.claim(
         Claim(
             id="what-is-found-is-pivotal",
             sentence="Tokens called pivotal are so again with fresh rollouts.",
             measured=fmean(checked) if checked else None,
-            interval=interval,  # type: ignore[arg-type]
+            interval=interval,
             unit="share whose change is the gap or more, estimated anew",
             rule="the mean over at least three seeds is 0.8 or more",
             holds=fmean(checked) >= 0.8 if len(checked) >= 3 else None,

@@ -24,7 +24,6 @@ from hornbook.infer.open import checkpoint_folder
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.report import Sample, Series
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
 from hornbook.lab.step import Artifact
 from hornbook.synth.teacher import SIMULATED
 from hornbook.train.pretrain import PhasePlan
@@ -330,10 +329,7 @@ def _report(run: Run, s: Settings, marks: Mapping[str, list[Any]], written: Sequ
 
 
 def _line(facts: Sequence[Any], side: str) -> Series:
-    points, band = [], []
-    for place, row in enumerate(facts[0]["sides"][side]):
-        values = [own["sides"][side][place]["full"] for own in facts]
-        points.append((float(row["k"]), fmean(values)))
-        if len(values) > 1:
-            band.append((float(row["k"]), *student_t_interval(values)))
-    return Series(points=points, band=band)
+    return Series.over_seeds(
+        (float(row["k"]), [own["sides"][side][place]["full"] for own in facts])
+        for place, row in enumerate(facts[0]["sides"][side])
+    )

@@ -14,7 +14,7 @@ from hornbook.evals.skill_mix_step import PROGRAM, examine_skill_mix, judge_nois
 from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Sample, Series
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.statistics import interval_over_seeds
 
 TITLE = "Skill-Mix: many skills in one short text"
 PAPER = "Yu, Kaur, Gupta, Brown-Cohen, Goyal, Arora 2023, arXiv 2310.17567"
@@ -194,7 +194,7 @@ def _claims_of_the_parrot(run: Run, corpus: Any, s: Settings) -> None:
         ("together", "Skills that come together: combinations occur more often than E_k says.", True),
     ):
         ratios = [value / corpus["expected"][last] for value in corpus[name][last]]
-        interval = tuple(student_t_interval(ratios)) if len(ratios) > 1 else None
+        interval = interval_over_seeds(ratios)
         holds = None
         if interval is not None and len(ratios) >= 3:
             holds = interval[0] > 1 if low else interval[0] <= 1 <= interval[1]
@@ -203,7 +203,7 @@ def _claims_of_the_parrot(run: Run, corpus: Any, s: Settings) -> None:
                 id=f"parrot-{name}",
                 sentence=sentence,
                 measured=fmean(ratios),
-                interval=interval,  # type: ignore[arg-type]
+                interval=interval,
                 unit=f"occurrences over E_k at k = {s.ks[1:][last]}",
                 rule="the 95 % interval lies above 1" if low else "the 95 % interval holds 1",
                 holds=holds,
@@ -317,11 +317,7 @@ def _report(
 
 def _line(seeds: Sequence[Any], name: str) -> Series:
     """Means over seeds by k, as far as every seed goes, with Student's interval."""
-    points, band = [], []
-    for place in range(min(len(levels) for levels in seeds)):
-        values = [levels[place][name] for levels in seeds]
-        k = float(seeds[0][place]["k"])
-        points.append((k, fmean(values)))
-        if len(values) > 1:
-            band.append((k, *student_t_interval(values)))
-    return Series(points=points, band=band)
+    return Series.over_seeds(
+        (float(seeds[0][place]["k"]), [levels[place][name] for levels in seeds])
+        for place in range(min(len(levels) for levels in seeds))
+    )

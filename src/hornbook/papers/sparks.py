@@ -16,7 +16,6 @@ from hornbook.evals.sparks.steps import PROGRAM, examine_sparks, values
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.report import Bar, Picture, Sample
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
 from hornbook.theory.arithmetic.steps import Pupil
 from hornbook.theory.at_once import Drill
 from hornbook.theory.steps_at_once import drill, share
@@ -340,8 +339,7 @@ def _report_pupils(run: Run, taught: Mapping[str, Sequence[Any]], s: Settings) -
         ("templates, 16 number pairs, altered", [share(e) for e in taught["few numbers"]]),
         ("templates, all numbers, altered", [share(e) for e in taught["all numbers"]]),
     ):
-        interval = student_t_interval(shares) if len(shares) > 1 else None
-        bars.append(Bar(label=label, value=fmean(shares), interval=interval))
+        bars.append(Bar.over_seeds(label, shares))
     report.bars("Right answers", bars, unit="share")
     report.table(
         ["drill", "prompt", "wanted", "given", "right"],

@@ -25,7 +25,6 @@ from hornbook.infer.open import checkpoint_folder
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student
 from hornbook.train.pretrain import PhasePlan
@@ -417,14 +416,7 @@ def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
     tests = invented_tests(texts=1)
     report.bars(
         "Completions that leak: asked as in the text that was unlearned",
-        [
-            Bar(
-                label=NAMES[arm],
-                value=fmean(_over(facts, arm, "asked", "leak")),
-                interval=_spread(_over(facts, arm, "asked", "leak")),
-            )
-            for arm in facts["cards"]
-        ],
+        [_share(NAMES[arm], _over(facts, arm, "asked", "leak")) for arm in facts["cards"]],
         note=f"Mean over {len(settings.seeds)} seeds, Student's interval; {len(tests.cues)} prompts each.",
     )
     steps = list(next(iter(facts["cards"][BEFORE].values()))["relearning"])
@@ -506,8 +498,10 @@ def _report(run: Run, settings: Settings, facts: Mapping[str, Any]) -> None:
     )
 
 
-def _spread(values: Sequence[float]) -> tuple[float, float] | None:
-    if len(values) < 2:
-        return None
-    low, high = student_t_interval(values)
-    return max(0.0, low), min(1.0, high)
+def _share(label: str, values: Sequence[float]) -> Bar:
+    """A bar over seeds, of a share: its interval ends at 0 and 1."""
+    bar = Bar.over_seeds(label, values)
+    if bar.interval is None:
+        return bar
+    low, high = bar.interval
+    return replace(bar, interval=(max(0.0, low), min(1.0, high)))

@@ -7,7 +7,6 @@ from typing import Any
 from hornbook.evals.concept_mix import CATEGORIES
 from hornbook.lab.png import read_png
 from hornbook.lab.report import Picture, Report, Series
-from hornbook.lab.statistics import student_t_interval
 from hornbook.lab.step import Artifact
 from hornbook.papers.concept_mix.settings import Settings
 
@@ -56,13 +55,10 @@ def _span(ks: Sequence[int]) -> str:
 
 
 def _line(found: Sequence[Artifact], field: str) -> Series:
-    points, band = [], []
-    for place, level in enumerate(found[0].facts["levels"]):
-        values = [one.facts["levels"][place][field] for one in found]
-        points.append((float(level["k"]), fmean(values)))
-        if len(values) > 1:
-            band.append((float(level["k"]), *student_t_interval(values)))
-    return Series(points=points, band=band)
+    return Series.over_seeds(
+        (float(level["k"]), [one.facts["levels"][place][field] for one in found])
+        for place, level in enumerate(found[0].facts["levels"])
+    )
 
 
 def _pictures(report: Report, title: str, rows: Mapping[str, Artifact]) -> None:

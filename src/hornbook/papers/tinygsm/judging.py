@@ -8,7 +8,7 @@ from typing import Any
 from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Bar, Sample
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import shown_over_seeds, student_t_interval
+from hornbook.lab.statistics import shown_over_seeds
 
 SMALL, LARGE = "small", "large"
 
@@ -207,7 +207,7 @@ def write_report(run: Run, study: Study) -> None:
     report.bars(
         "The small generator's answers, chosen by",
         [
-            Bar(label=choice, value=100 * fmean(values), interval=_interval(values))
+            Bar.over_seeds(choice, values, scale=100)
             for choice in (*choices, "last token", "one checkpoint")
             if (values := study.chosen(SMALL, choice))
         ],
@@ -284,13 +284,6 @@ def _data(run: Run, study: Study) -> None:
         note=f"{study.planted['planted']} copies of each kind among {study.planted['clean']} training "
         "problems, which may come close to a benchmark question without copying it.",
     )
-
-
-def _interval(values: Sequence[float]) -> tuple[float, float] | None:
-    if len(values) < 2:
-        return None
-    low, high = student_t_interval(values)
-    return 100 * low, 100 * high
 
 
 def _mean(values: Any) -> float | str:

@@ -10,7 +10,7 @@ from hornbook.evals.story_exam import NGRAM, TEACHER
 from hornbook.evals.story_neurons import PURE
 from hornbook.lab.report import Bar, Report, Sample, Series
 from hornbook.lab.run import Run
-from hornbook.lab.statistics import student_t_interval
+from hornbook.lab.statistics import shown_over_seeds
 from hornbook.model.presets import student
 from hornbook.papers.tinystories.claims import HELD_OUT, TRAINING
 from hornbook.papers.tinystories.study import GRAMMAR, LABELS, TRACKING, Cell, Study, name_of
@@ -69,11 +69,11 @@ def _size(report: Report, study: Study) -> None:
                 name,
                 total - s.vocab_size * cell[0],
                 total,
-                _shown(study.bits[cell]),
-                *[_shown(study.grade(name, aspect)) for aspect in ASPECTS],
-                _shown(study.told_apart(name, TRACKING)),
-                _shown(study.told_apart(name, GRAMMAR)),
-                *[_shown(study.follows(name, label)) for label in LABELS],
+                shown_over_seeds(study.bits[cell]),
+                *[shown_over_seeds(study.grade(name, aspect)) for aspect in ASPECTS],
+                shown_over_seeds(study.told_apart(name, TRACKING)),
+                shown_over_seeds(study.told_apart(name, GRAMMAR)),
+                *[shown_over_seeds(study.follows(name, label)) for label in LABELS],
             ]
         )
     for control in (TEACHER, NGRAM):
@@ -139,13 +139,7 @@ def _growth(report: Report, study: Study) -> None:
     report.section("What comes first", f"The largest student, {name_of(s.largest)}, as it grows.")
 
     def line(of: Callable[[str], Sequence[float]]) -> Series:
-        points, band = [], []
-        for name, done in moments.items():
-            values = of(name)
-            points.append((done * s.tokens, fmean(values)))
-            if len(values) > 1:
-                band.append((done * s.tokens, *student_t_interval(values)))
-        return Series(points=points, band=band)
+        return Series.over_seeds((done * s.tokens, of(name)) for name, done in moments.items())
 
     report.curves(
         "Grades as the student grows",
@@ -184,7 +178,7 @@ def _instructions(report: Report, study: Study) -> None:
             ("by chance", ("Words, together by chance", "Summary, together by chance")),
         ):
             values = study.follows(name, *keys)
-            bars.append(Bar(label=f"{name}, {title}", value=100 * fmean(values), interval=_percent(values)))
+            bars.append(Bar.over_seeds(f"{name}, {title}", values, scale=100))
     report.bars("Words and summary followed", bars, unit="%")
     shown = study.followed[f"{name_of(s.largest)}/{s.seeds[0]}"]["shown"]
     report.samples(
@@ -207,8 +201,8 @@ def _data(report: Report, study: Study) -> None:
         [
             [
                 arm,
-                _shown(study.bits_of_arms[arm]),
-                *[_shown(study.grade(arm, aspect)) for aspect in ASPECTS],
+                shown_over_seeds(study.bits_of_arms[arm]),
+                *[shown_over_seeds(study.grade(arm, aspect)) for aspect in ASPECTS],
             ]
             for arm in study.settings.arms()
         ],
@@ -225,7 +219,7 @@ def _memory(report: Report, study: Study) -> None:
     for beginnings in (HELD_OUT, TRAINING):
         for who in ("student", "memoriser"):
             unseen: Any = study.copies(beginnings, who, "unseen")
-            values = [_shown(study.copies(beginnings, who, what)) for what in figures]
+            values = [shown_over_seeds(study.copies(beginnings, who, what)) for what in figures]
             new = [f"{fmean(one[k] for one in unseen):.3f}" for k in "246"]
             rows += [[beginnings, who, *values, *new]]
         own = study.copied[beginnings][TEACHER]
@@ -294,9 +288,9 @@ def _neurons(report: Report, study: Study) -> None:
         rows.append(
             [
                 name,
-                *[_shown(study.neuron(name, key)) for key in ("purity", "fresh", "chance")],
+                *[shown_over_seeds(study.neuron(name, key)) for key in ("purity", "fresh", "chance")],
                 ", ".join(f"{kind} {count / everyone:.0%}" for kind, count in kinds.most_common(3)) or "none",
-                *[_shown(study.neuron(name, "named", key)) for key in ("cost", "others")],
+                *[shown_over_seeds(study.neuron(name, "named", key)) for key in ("cost", "others")],
                 f"{min(heads):.2f} to {max(heads):.2f}",
             ]
         )
@@ -415,9 +409,9 @@ def _real(report: Report, real: Any) -> None:
         ["bits per byte", "nearest story", "copied", "held-out: nearest", "copied "],
         [
             [
-                _shown(real["bits"]),
-                _shown([one["nearest"] for one in students]),
-                _shown([one["copied"] for one in students]),
+                shown_over_seeds(real["bits"]),
+                shown_over_seeds([one["nearest"] for one in students]),
+                shown_over_seeds([one["copied"] for one in students]),
                 f"{own['nearest']:.3f}",
                 f"{own['copied']:.3f}",
             ]
@@ -439,17 +433,3 @@ def _real(report: Report, real: Any) -> None:
 
 def _or_none(value: float | None) -> str:
     return "none" if value is None else f"{value:.2f}"
-
-
-def _percent(values: Sequence[float]) -> tuple[float, float] | None:
-    if len(values) < 2:
-        return None
-    low, high = student_t_interval(values)
-    return 100 * low, 100 * high
-
-
-def _shown(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{fmean(values):.3f}"
-    low, high = student_t_interval(values)
-    return f"{fmean(values):.3f} \u00b1 {(high - low) / 2:.3f}"

@@ -6,6 +6,7 @@ from math import log2
 from statistics import fmean
 from typing import Any
 
+from hornbook.lab.statistics import first_reached
 from hornbook.papers.tinystories.settings import Settings
 
 TRACKING = ("swap name", "swap pronoun", "change object", "strange name")
@@ -72,21 +73,12 @@ class Study:
         from its first kept moment; straight lines between moments. The first moment itself counts as 0; a
         grade that stays at nothing was not reached before the end."""
         moments = self.settings.moments()
+        times = [log2(done) for done in moments.values()]
         found = []
         for at in range(len(self.settings.seeds)):
             values = [self.grade(name, aspect)[at] for name in moments]
             target = share * values[-1]
-            times = [log2(done) for done in moments.values()]
-            if not target:
-                found.append(times[-1] - times[0])
-                continue
-            place = next(number for number, value in enumerate(values) if value >= target)
-            if place == 0:
-                found.append(0.0)
-                continue
-            low, high = values[place - 1], values[place]
-            part = (target - low) / (high - low)
-            found.append(times[place - 1] + part * (times[place] - times[place - 1]) - times[0])
+            found.append((first_reached(times, values, target) if target else times[-1]) - times[0])
         return found
 
 
