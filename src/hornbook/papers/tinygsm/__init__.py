@@ -78,23 +78,23 @@ class Settings:
     )
     """Two sizes, of generators and of verifiers."""
     vocab_size: int = 1024
-    tokens: int = 1_000_000
+    tokens: int = 1_300_000
     """Training tokens of a generator."""
-    checkpoints: tuple[float, float] = (0.6, 0.8)
+    checkpoints: tuple[float, float] = (0.7, 0.85)
     """Where in the training the earlier checkpoints lie that give verifier data."""
     arm_problems: int = 4_500
-    arm_tokens: int = 400_000
+    arm_tokens: int = 800_000
     """Problems and training tokens of the small generators that compare data."""
     rows: int = 8
     time: int = 256
     train: TrainSettings = field(default_factory=lambda: _training(5e-3))
 
-    benchmark: int = 1_500
+    benchmark: int = 1_400
     """Benchmark questions with answers, for verifiers alone."""
     draws: int = 6
     """Solutions a question for the verifier's data: an equal share of each checkpoint and temperature."""
     temperatures: tuple[float, float] = (0.5, 0.7)
-    verifier_tokens: int = 1_000_000
+    verifier_tokens: int = 1_800_000
     verifier_train: TrainSettings = field(default_factory=lambda: _training(3e-3))
 
     test: int = 300

@@ -34,7 +34,7 @@ class Settings:
     widths: tuple[int, ...] = (16, 32, 64)
     depths: tuple[int, ...] = (1, 2, 4)
     head_size: int = 32
-    tokens: int = 1_000_000
+    tokens: int = 1_500_000
     """Training tokens of every student."""
     ends: tuple[float, ...] = (0.0625, 0.125, 0.25, 0.5)
     """Shares of the training after which the largest student is kept, beside its end."""
@@ -66,7 +66,7 @@ class Settings:
     """Held-out stories over which neurons and heads are read."""
     judged: int = 12
     """Beginnings whose endings a judge grades."""
-    seeds: tuple[int, ...] = (0, 1, 2, 3)
+    seeds: tuple[int, ...] = (0, 1, 2)
     workers: int = 2
 
     def __post_init__(self) -> None:
