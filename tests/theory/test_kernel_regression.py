@@ -5,9 +5,6 @@ import torch
 
 from hornbook.errors import HornbookError
 from hornbook.theory.kernel_regression import (
-    accuracy,
-    choose_ridge,
-    one_hot,
     ridge_coefficients,
     unit_diagonal,
 )
@@ -45,19 +42,3 @@ def test_unit_diagonal_of_a_rectangle():
     normal = unit_diagonal(probe @ FEATURES.T, probe.square().sum(1), FEATURES.square().sum(1))
     expected = torch.nn.functional.cosine_similarity(probe[:, None], FEATURES[None], dim=-1)
     torch.testing.assert_close(normal, expected)
-
-
-def test_ridge_is_chosen_on_validation_as_by_solving_each():
-    y = torch.randint(3, (12,), generator=GENERATOR)
-    probe = torch.randn(30, 5, generator=GENERATOR, dtype=torch.float64)
-    truth = torch.randint(3, (30,), generator=GENERATOR)
-    ridges = (1e-3, 0.1, 10.0)
-    train, validation = FEATURES @ FEATURES.T, probe @ FEATURES.T
-    expected = [
-        accuracy(validation @ ridge_coefficients(train, one_hot(y, 3), ridge), truth).item()
-        for ridge in ridges
-    ]
-    chosen = choose_ridge(train, validation, y, truth, ridges)
-    assert chosen.accuracies == pytest.approx(expected)
-    assert chosen.value == ridges[chosen.index]
-    assert expected[chosen.index] == max(expected)

@@ -212,7 +212,6 @@ def template_matrix(
     seeds]}}.
     """
     shared = {
-        "model": model,
         "tokenizer": folder_of(tokenizer),
         "world": world,
         "rows": rows,
@@ -222,8 +221,9 @@ def template_matrix(
         _align,
         {
             str(seed): {
-                **shared, "folder": ctx.folder / f"aligned-{seed}", "seed": seed, "steps": align_steps,
-                "rate": align_rate, "templates": list(dict.fromkeys([*train_templates, *test_templates])),
+                **shared, "model": model, "folder": ctx.folder / f"aligned-{seed}", "seed": seed,
+                "steps": align_steps, "rate": align_rate,
+                "templates": list(dict.fromkeys([*train_templates, *test_templates])),
             }
             for seed in seeds
         },
@@ -331,7 +331,6 @@ def _align(
 
 def _tune(
     *,
-    model: ModelConfig | Path,
     tokenizer: Path,
     world: World,
     folder: Path,

@@ -146,7 +146,7 @@ def search(
         if looked and time.monotonic() >= end:
             return Search(rows=found, next=group.first, looked_at=looked)
         table = _read(corpus.folder, group)
-        places = _matching(table, corpus.schema, text, source)
+        places = _matching(table, text, source)
         for place in places:
             number = group.first + place
             if number < start:
@@ -158,7 +158,7 @@ def search(
     return Search(rows=found, next=None, looked_at=looked)
 
 
-def _matching(table: pa.Table, schema: str, text: str, source: str) -> list[int]:
+def _matching(table: pa.Table, text: str, source: str) -> list[int]:
     """Numbers of the rows of `table` that match."""
     kept = set(range(table.num_rows))
     if source:
@@ -177,16 +177,6 @@ def _matching(table: pa.Table, schema: str, text: str, source: str) -> list[int]
             hits |= set(owners.filter(match).to_pylist())
         kept &= hits
     return sorted(kept)
-
-
-def find_row(corpus: Corpus, identity: str) -> int | None:
-    """The number of the row with this id; None when there is none."""
-    for group in row_groups(corpus):
-        table = _read(corpus.folder, group, ["id"])
-        place = pc.index(table.column("id"), identity).as_py()
-        if place >= 0:
-            return group.first + int(place)
-    return None
 
 
 # Coverage

@@ -23,7 +23,6 @@ OBJECT_SHARE = 0.25
 """Of the k further concepts, each is an object with this probability."""
 
 _OPPOSITE = {"left": "right", "above": "below", "top": "bottom", "inside": "outside", "in front of": "behind"}
-OPPOSITE = _OPPOSITE | {b: a for a, b in _OPPOSITE.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,6 @@
 """The stochastic-parrot calculation on corpora whose rates are known: what E_k = p_s^k p_t L says, and what
 it does not (Skill-Mix, section 6)."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import numpy.typing as npt
 
@@ -53,8 +51,3 @@ def occurrences(
         for n in range(draws):
             counts[n] += shown[np.ix_(by_topic[topic[n]], sets[n])].all(1).sum()
     return counts
-
-
-def ratio_to_expected(counts: Sequence[int] | npt.NDArray[np.int64], expected: float) -> float:
-    """Mean occurrences over what E_k says: 1 where skills are independent, more where they come together."""
-    return float(np.mean(np.asarray(counts)) / expected)

@@ -22,7 +22,6 @@ _FORMS = {
     for verb in lexicon.VERBS
     for form, kind in ((verb.base, "<verb>"), (verb.past, "<past>"), (verb.ing, "<ing>"))
 }
-_ADULT_WORDS = {"Mom", "Dad", "Grandma", "Grandpa", "May", "Joe", "Aunt", "Uncle"}
 _PRONOUNS = {
     "he": "he",
     "she": "he",

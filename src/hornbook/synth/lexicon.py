@@ -311,5 +311,3 @@ SAD = ("sad", "upset", "unhappy", "gloomy", "miserable")
 
 FEATURES = ("Dialogue", "BadEnding", "MoralValue", "Twist", "Foreshadowing", "Conflict")
 """Feature labels as TinyStories-Instruct spells them."""
-
-KNOWN_NOUNS = frozenset(THING_BY_NOUN) | frozenset(ANIMALS) | frozenset(SMALL_ANIMALS)

@@ -1,7 +1,4 @@
-"""Regression with a kernel matrix: unit diagonals, ridge and its choice; bad matrices are named."""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
+"""Regression with a kernel matrix: unit diagonals and ridge; bad matrices are named."""
 
 import torch
 from torch import Tensor
@@ -58,27 +55,3 @@ def one_hot(y: Tensor, classes: int) -> Tensor:
 def accuracy(scores: Tensor, y: Tensor) -> Tensor:
     """Share of rows whose largest score is at the class: scores (..., n, classes), y (n,) -> (...)."""
     return (scores.argmax(-1) == y).double().mean(-1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """A choice on validation data: the index and its value, and the accuracy of every candidate there."""
-
-    index: int
-    value: float
-    accuracies: tuple[float, ...]
-
-
-def choose_ridge(
-    train: Tensor, validation: Tensor, y_train: Tensor, y_validation: Tensor, ridges: Sequence[float]
-) -> Chosen:
-    """The ridge with the best validation accuracy (the larger of equals): train (n, n), validation (v, n)."""
-    classes = int(torch.cat([y_train, y_validation]).max()) + 1
-    values, vectors = torch.linalg.eigh(train.double())
-    inside = vectors.T @ one_hot(y_train, classes)
-    found = []
-    for ridge in ridges:
-        scores = validation.double() @ (vectors @ (inside / (values.clamp(min=0) + ridge)[:, None]))
-        found.append(float(accuracy(scores, y_validation)))
-    best = max(range(len(found)), key=lambda i: (found[i], ridges[i]))
-    return Chosen(index=best, value=ridges[best], accuracies=tuple(found))

@@ -74,6 +74,3 @@ class Schedule:
         else:
             fall = 1.0 - progress
         return self.final + (1.0 - self.final) * fall
-
-
-CONSTANT = Schedule(kind="constant", warmup=0)

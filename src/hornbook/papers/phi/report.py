@@ -10,8 +10,6 @@ from hornbook.lab.run import Run
 from hornbook.lab.step import Artifact
 from hornbook.papers.phi.settings import Settings
 
-Goal = tuple[str, str, str, str]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
