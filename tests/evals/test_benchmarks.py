@@ -365,7 +365,7 @@ def test_missing_items_say_where_they_were_looked_for(tmp_path: Path) -> None:
     with pytest.raises(HornbookError, match="does not exist"):
         read_rows(cards()["medqa"], "test", data=tmp_path / "no")
     (tmp_path / "svamp.jsonl").write_text("{half")
-    with pytest.raises(HornbookError, match="cannot be read"):
+    with pytest.raises(HornbookError, match=r"svamp\.jsonl, line 1, cannot be read"):
         read_rows(cards()["svamp"], "test", data=tmp_path)
 
 
@@ -376,6 +376,10 @@ def test_a_benchmark_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path
     assert "was not found" in results[0].unfinished
     with pytest.raises(HornbookError, match="there is no task 'nothing'"):
         suite.evaluate(Known(), tasks=["nothing"])
+    with pytest.raises(HornbookError, match=r"'arc-esay'; did you mean arc-easy\?"):
+        suite.evaluate(Known(), tasks=["arc-esay"])
+    with pytest.raises(HornbookError, match=r"There is no card none\.toml"):
+        suite.evaluate(Known(), tasks=["none.toml"])
 
 
 def test_a_card_of_ones_own(tmp_path: Path) -> None:
@@ -449,7 +453,8 @@ def test_likelihoods_may_be_asked_in_turns() -> None:
 def test_a_missing_split_of_examples_is_named(tmp_path: Path) -> None:
     write(tmp_path, "gsm8k_test", [{"question": "q", "answer": "#### 1"}])
     with pytest.raises(
-        HornbookError, match=r"gsm8k: the split 'train' was not found\. Looked for: gsm8k_train"
+        HornbookError,
+        match=r"gsm8k: the split 'train' was not found\. Looked for: gsm8k_train.*; --shots 0 asks without",
     ):
         load_items(cards()["gsm8k"], Asking(data=tmp_path))
     write(tmp_path, "svamp", [{"Body": "b", "Question": "q", "Answer": 3}])

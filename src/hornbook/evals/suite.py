@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -356,9 +357,12 @@ def _expand(tasks: Sequence[str], asking: Asking) -> list[str]:
             known = name in TASKS or name in cards() or name.startswith(PREFIX) or name.endswith(".toml")
             known = known or name in _JUDGED or name in ON_REQUEST
             if not known:
+                near = get_close_matches(name, [*TASKS, *ON_REQUEST, *_JUDGED, *cards(), "sparks"], 1)
+                meant = f"; did you mean {near[0]}?" if near else ""
                 tasks_there = ", ".join((*TASKS, *ON_REQUEST, "sparks", *_JUDGED))
                 raise HornbookError(
-                    f"there is no task {name!r}; tasks: {tasks_there}; benchmarks: {', '.join(cards())}"
+                    f"there is no task {name!r}{meant or ';'} tasks: {tasks_there}; "
+                    f"benchmarks: {', '.join(cards())}"
                 )
             names.append(name)
             continue

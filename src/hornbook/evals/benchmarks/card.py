@@ -183,6 +183,8 @@ def read_card(path: Path) -> Card:
     """
     try:
         return parse_card(path.read_text(encoding="utf-8"), str(path))
+    except FileNotFoundError:
+        raise HornbookError(f"There is no card {path}.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise HornbookError(f"The card {path} cannot be read: {error}") from None
 

@@ -54,7 +54,10 @@ def load_items(card: Card, asking: Asking) -> list[Item]:
     if shots:
         if not card.source.shots_split:
             raise HornbookError(f"{card.name} has no split for examples; use --shots 0.")
-        shot_rows = read_rows(card, card.source.shots_split, data=asking.data, online=asking.online)
+        try:
+            shot_rows = read_rows(card, card.source.shots_split, data=asking.data, online=asking.online)
+        except HornbookError as error:
+            raise HornbookError(f"{error} It holds the {shots} examples; --shots 0 asks without.") from None
     items = make_items(
         card,
         rows,

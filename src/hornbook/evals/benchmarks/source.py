@@ -120,7 +120,10 @@ def read_file(path: Path) -> Iterator[Row]:
                 if ".txt" in path.suffixes:
                     yield {"text": line.decode("utf-8", errors="replace")}
                 else:
-                    row = json.loads(line)
+                    try:
+                        row = json.loads(line)
+                    except (ValueError, RecursionError) as error:
+                        raise HornbookError(f"{path}, line {number}, cannot be read: {error}.") from None
                     if not isinstance(row, dict):
                         raise HornbookError(f"{path}, line {number}: not a JSON object.")
                     yield row
