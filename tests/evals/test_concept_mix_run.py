@@ -178,3 +178,22 @@ def test_judges_that_cannot_be_are_refused_in_words(run, tmp_path) -> None:
         for spec in ("program:0.9", "program:2:1", "program:a:b"):
             with pytest.raises(HornbookError, match=r"program:0\.9:0\.95"):
                 concept_mix_step.open_judge(spec, store, 0)
+
+
+def test_a_judge_that_decides_nothing_leaves_the_truth_standing(run) -> None:
+    """Answers that cannot be read are unscored and counted; the painter's own measurement is not lost."""
+
+    def silent(picture: bytes, question: str) -> str:
+        return "\x1b[2J<script>I would rather not say</script>"
+
+    apprentice = Apprentice(hidden_size=32, layers=1, heads=1, pictures=60, steps=1, rows=16)
+    painter = run().step(raise_painter, ks=(1, 2), apprentice=apprentice, seed=0) / "model"
+    with MockStudio(look=silent) as studio:
+        judge = f"{studio.url}#sees"
+        how = {"ks": (1,), "count": 4, "seed": 0, "calibration": 4, "labelled": 2}
+        found = run().step(examine_painter, painter=painter, judge=judge, **how)
+    assert found.facts["levels"][0]["full"] is not None
+    judge = found.facts["judge"]
+    assert judge["columns"]["unscored"] == judge["columns"]["verdicts"] > 0
+    assert judge["levels"]["1"]["full"] is judge["levels"]["1"]["corrected"] is None
+    assert judge["levels"]["1"]["powered"] is None

@@ -375,8 +375,12 @@ def _judged(
     columns = known.columns
     levels: dict[str, Any] = {}
     for k, grading in graded.items():
+        nothing = {"corrected": None, "corrected_interval": None}
+        if all(answer is None for mark in grading.marked for answer in mark.answers):
+            levels[str(k)] = {"k": k, "full": None, "full_interval": [0.0, 1.0], **nothing}
+            continue
         seen = score(grading.marked)
-        levels[str(k)] = _level(seen) | {"corrected": None, "corrected_interval": None}
+        levels[str(k)] = _level(seen) | nothing
         full = errors.full.get(k)
         if full is not None and full.sensitivity.trials and full.specificity.trials and seen.full.trials:
             levels[str(k)] |= _put_right("corrected", correct(seen.full, full))
@@ -405,8 +409,11 @@ def _put_right(name: str, found: Corrected) -> dict[str, Any]:
 
 
 def _powered(truth: Sequence[Marked], seen: Sequence[Marked], labelled: int) -> dict[str, Any]:
-    """The prediction-powered full marks from the truth of the first `labelled` pictures."""
+    """The prediction-powered full marks from the truth of the first `labelled` pictures; None where the judge
+    decided fewer than two of these."""
     pairs = [(t.full, s.full) for t, s in zip(truth, seen, strict=True) if s.full is not None]
     known = [(bool(t), bool(s)) for t, s in pairs[:labelled]]
+    if len(known) < 2:
+        return {"labelled": len(known), "powered": None, "powered_interval": None}
     found = prediction_powered(known, [bool(s) for _, s in pairs[labelled:]])
     return {"labelled": len(known)} | _put_right("powered", found)

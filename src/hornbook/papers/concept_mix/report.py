@@ -182,7 +182,7 @@ def _judges(report: Report, judged: Sequence[Artifact]) -> None:
                 (
                     level["k"],
                     round(level["full"], 3),
-                    round(seen["full"], 3),
+                    "nothing decided" if seen["full"] is None else round(seen["full"], 3),
                     _estimate(seen, "corrected"),
                     _estimate(seen, "powered"),
                 )
@@ -216,7 +216,7 @@ def _judge_table(report: Report, judge: Mapping[str, Any]) -> None:
 def _estimate(level: Mapping[str, Any], name: str) -> str:
     value = level.get(name)
     if value is None:
-        return "no better than chance"
+        return "cannot be told"
     low, high = level[f"{name}_interval"]
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
