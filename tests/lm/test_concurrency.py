@@ -52,9 +52,10 @@ def test_it_doubles_each_clean_round_until_a_round_is_refused(limit):
 
 
 def test_one_slot_goes_for_each_refusal_and_at_most_a_fifth_a_round(limit):
+    """After a doubling at most what it added, which nobody had tried before."""
     for _ in range(3):
         calls(limit, limit.slots)
-    for expected in (51.2, 40.96):
+    for expected in (32, 25.6, 20.48):
         calls(limit, limit.slots, "rate_limited")
         assert limit.value == pytest.approx(expected)
 

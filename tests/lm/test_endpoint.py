@@ -122,11 +122,11 @@ def test_a_hanging_server_times_out_within_the_deadline():
 
 
 def test_the_limit_of_the_server_is_found_without_being_told():
-    with MockOpenAI(latency=0.15, capacity=26, retry_after=0.02) as mock:
+    with MockOpenAI(latency=0.15, capacity=12, retry_after=0.02) as mock:
         model = EndpointModel(mock.url, "m", settings=PATIENT)
-        answers = model.complete(prompts(200))
+        answers = model.complete(prompts(120))
         assert all(isinstance(a, Completion) for a in answers)
-        assert mock.server.busiest == 26
+        assert mock.server.busiest == 12
         why = [entry[2] for entry in model.limit.history]
     assert why[1] == "doubled"
     assert "rate limited" in why

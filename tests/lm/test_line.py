@@ -198,7 +198,7 @@ def test_the_user_or_the_provider_says_how_many_calls_at_once(monkeypatch):
             b"x-ratelimit-remaining-requests: 499\r\nx-ratelimit-remaining-tokens: 90000\r\n"
         )
         model = EndpointModel(mock.url, "m")
-        assert model.concurrency == 16
+        assert model.concurrency == 8
         (answer,) = model.complete([ask("a")])
         assert isinstance(answer, Completion)
         assert 90_000 // 600 < model.concurrency <= 90_000 // 512

@@ -2,8 +2,8 @@
 
 One limit for each (endpoint, model), shared by everything in the process that
 calls it. A round is as many calls as the limit. Each 429 takes one slot away: as
-many as were refused are too many, but in one round no more than a fifth. A
-single refusal (up to a fiftieth of a round) is an accident and its slot comes
+many as were refused are too many, but in one round no more than a fifth (after
+a doubling, no more than it added). A single refusal (up to a fiftieth of a round) is an accident and its slot comes
 back with the round's end; more, or one in the next round too, are a full server:
 the limit holds for an episode, and doubling is over. Clean rounds double it until then and let it grow
 by a twentieth later. Server errors and timeouts stop growth without a cut: they
@@ -26,11 +26,12 @@ _T = TypeVar("_T")
 
 EPISODE_SECONDS = 15.0
 CUT = 0.8
+DOUBLING_CUT = 0.5
 GROWTH = 0.05
 USED_SHARE = 0.8
 ACCIDENTS = 0.02
 WEATHER = 0.1
-START = 16
+START = 8
 MOST = 256
 
 
@@ -110,7 +111,8 @@ class AdaptiveLimit:
                 self.blocked_until = max(self.blocked_until, now + retry_after)
                 self._done += 1
                 self._refused += 1
-                less = max(float(self.least), self._begun * CUT, self.value - 1)
+                most = DOUBLING_CUT if self.doubling else CUT
+                less = max(float(self.least), self._begun * most, self.value - 1)
                 self._lost += self.value - less
                 self.value = less
             elif signal == "fault":
