@@ -1,13 +1,14 @@
 """How many calls an endpoint takes at once, found by asking.
 
 One limit for each (endpoint, model), shared by everything in the process that
-calls it. A round is as many calls as the limit. Each 429 takes one slot away: as
-many as were refused are too many, but in one round no more than a fifth (after
-a doubling, no more than it added). A single refusal (up to a fiftieth of a round) is an accident and its slot comes
-back with the round's end; more, or one in the next round too, are a full server:
-the limit holds for an episode, and doubling is over. Clean rounds double it until then and let it grow
-by a twentieth later. Server errors and timeouts stop growth without a cut: they
-say that something is broken, not that we are too many. One in a round, or up to a
+calls it. A round is as many calls as the limit. Each 429 takes one slot away:
+as many as were refused are too many, but in one round no more than a fifth
+(after a doubling, no more than it added). A single refusal (up to a fiftieth of
+a round) is an accident and its slot comes back with the round's end; more, or
+one in the next round too, are a full server: the limit holds for an episode,
+and doubling is over. Clean rounds double it until then and let it grow by a
+twentieth later. Server errors and timeouts stop growth without a cut: they say
+that something is broken, not that we are too many. One in a round, or up to a
 tenth of it, is any service's weather and stops nothing. Before the first full
 server, the limit goes at once to what an answer's headers say is left of the
 user's allowance.
