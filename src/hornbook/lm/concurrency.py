@@ -4,9 +4,9 @@ One limit for each (endpoint, model), shared by everything in the process that
 calls it. A round is as many calls as the limit. Each 429 takes one slot away:
 as many as were refused are too many, but in one round no more than a fifth
 (after a doubling, no more than it added). A single refusal (up to a fiftieth of
-a round) is an accident and its slot comes back with the round's end; more, or
-one in the next round too, are a full server: the limit holds for an episode,
-and doubling is over. Clean rounds double it until then and let it grow by a
+a round) is an accident: that call waits as it was told to, and its slot comes
+back with the round's end. More, or as many over two rounds, are a full server:
+all calls wait, the limit holds for an episode, and doubling is over. Clean rounds double it until then and let it grow by a
 twentieth later. Server errors and timeouts stop growth without a cut: they say
 that something is broken, not that we are too many. One in a round, or up to a
 tenth of it, is any service's weather and stops nothing. Before the first full
@@ -63,7 +63,7 @@ class AdaptiveLimit:
         self._lock = threading.Lock()
         self._waiters: deque[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = deque()
         self.history: list[tuple[float, float, str]] = [(clock(), self.value, "start")]
-        self._before = False
+        self._before = 0
         self._new_round()
 
     @property
@@ -109,9 +109,10 @@ class AdaptiveLimit:
             self.in_use -= 1
             now = self._clock()
             if signal == "rate_limited":
-                self.blocked_until = max(self.blocked_until, now + retry_after)
                 self._done += 1
                 self._refused += 1
+                if self._refused > ACCIDENTS * self._begun:  # else it asks only this call to wait
+                    self.blocked_until = max(self.blocked_until, now + retry_after)
                 most = DOUBLING_CUT if self.doubling else CUT
                 less = max(float(self.least), self._begun * most, self.value - 1)
                 self._lost += self.value - less
@@ -129,7 +130,8 @@ class AdaptiveLimit:
             self._wake()
 
     def _end_round(self, now: float) -> None:
-        again, self._before = self._before and self._refused > 0, self._refused > 0
+        both, self._before = self._before + self._refused, self._refused
+        again = both > self._refused > 0 and both > max(1, 2 * ACCIDENTS * self._begun)
         if again or self._refused > max(1, ACCIDENTS * self._begun):
             self.doubling = False
             self._episode_until = max(self._episode_until, now + EPISODE_SECONDS)
