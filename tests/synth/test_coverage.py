@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hornbook.errors import HornbookError
-from hornbook.synth.coverage import Cells, Coverage, growth, never_hit, steer, write_steered
+from hornbook.synth.coverage import Cells, Coverage, choose_steered, growth, never_hit, steer, write_steered
 from hornbook.synth.stories import story_rows
 
 TEXTS = [row["text"] for row in story_rows(4, 220)]
@@ -74,3 +74,30 @@ def test_steering_covers_more_topics_a_call_than_drawing_at_random() -> None:
     assert len(set(used)) == 200
     steered = len({plans[number]["topic"] for number in used})
     assert steered > 1.15 * len({plan["topic"] for plan in plans[:200]})
+
+
+def test_a_batch_ahead_the_choice_is_the_same_whenever_answers_come() -> None:
+    """With one batch on its way the next is chosen from the texts before it, and waits for no other."""
+    plans = [{"topic": f"t{n % 7}", "form": f"f{n % 3}"} for n in range(90)]
+    written = {n: f"text {n % 7} of form {n % 3} and {n % 11} more words {n % 5} here" for n in range(90)}
+
+    def chosen(late: int, ahead: int) -> list[int]:
+        texts: list[str] = []
+        used: list[int] = []
+        waits = 0
+        for picked in choose_steered(plans, 30, texts, batch=6, ahead=ahead):
+            if picked is None:
+                waits += 1
+                texts.append(written[used[len(texts)]])
+                continue
+            used += picked
+            while len(texts) < len(used) - late:  # what comes before it must
+                texts.append(written[used[len(texts)]])
+        assert (waits > 0) == (late > 6 * ahead)
+        return used
+
+    assert chosen(0, 1) == chosen(5, 1) == chosen(6, 1) == chosen(11, 1) != chosen(0, 0)
+    assert (
+        chosen(0, 0) == chosen(6, 0) == write_steered(plans, 30, lambda ns: [written[n] for n in ns], batch=6)
+    )
+    assert len(set(chosen(0, 1))) == 30

@@ -6,12 +6,12 @@ as many as were refused are too many, but in one round no more than a fifth
 (after a doubling, no more than it added). A single refusal (up to a fiftieth of
 a round) is an accident: that call waits as it was told to, and its slot comes
 back with the round's end. More, or as many over two rounds, are a full server:
-all calls wait, the limit holds for an episode, and doubling is over. Clean rounds double it until then and let it grow by a
-twentieth later. Server errors and timeouts stop growth without a cut: they say
-that something is broken, not that we are too many. One in a round, or up to a
-tenth of it, is any service's weather and stops nothing. Before the first full
-server, the limit goes at once to what an answer's headers say is left of the
-user's allowance.
+all calls wait, the limit holds for an episode, and doubling is over. Clean
+rounds double it until then and let it grow by a twentieth later. Server errors
+and timeouts stop growth without a cut: they say that something is broken, not
+that we are too many. One in a round, or up to a tenth of it, is any service's
+weather and stops nothing. Before the first full server, the limit goes at once
+to what an answer's headers say is left of the user's allowance.
 """
 
 import asyncio

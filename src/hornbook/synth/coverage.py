@@ -8,9 +8,10 @@ plans whose facets are thinly covered or have so far brought new text.
 
 import heapq
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -95,17 +96,18 @@ def steer(
     return chosen
 
 
-def write_steered(
+def choose_steered(
     plans: Sequence[Facets],
     calls: int,
-    write: Callable[[Sequence[int]], Sequence[str]],
+    texts: Sequence[str],
     *,
     batch: int | Iterable[int] = 64,
     width: int | None = None,
     remembered: Sequence[int] = (),
     remember: Callable[[Sequence[int]], None] = lambda numbers: None,
-) -> list[int]:
-    """Spends `calls` on the candidate plans, batch by batch; returns the numbers of those used, in order.
+    ahead: int = 0,
+) -> Iterator[list[int] | None]:
+    """The candidate plans to spend `calls` on, by number, batch by batch.
 
     Fewer calls of the same plans choose the first of what more calls choose.
 
@@ -113,12 +115,16 @@ def write_steered(
         plans: facets of the candidates; at least `calls`, several times as many to choose well. Each batch
             chooses among the next `width` times its size of them, in order: what was passed over does not
             crowd out new ones, and comes back when there are no new ones.
-        write: texts of the plans with these numbers; an empty text (a refusal) counts as nothing new.
+        texts: what was written of the plans so far, in the order in which they were chosen: it grows between
+            two batches. An empty text (a refusal) counts as nothing new.
         batch: calls between two looks at the coverage, or the size of each batch in turn.
         width: candidates for each call (None: as many as there are plans for one).
         remembered: numbers that an earlier session chose, which come first in their order. What a call that
             fails today brings tomorrow must not send the calls after it elsewhere: their answers are paid.
         remember: is told the numbers that were chosen anew, before they are written.
+        ahead: so many batches may be unwritten when the next is chosen, so that nobody waits for the last
+            answers of one; their plans count as taken. None comes instead of a batch until the others are
+            written: whatever order answers come in, the choice is the same.
 
     Raises:
         HornbookError: fewer plans than calls.
@@ -129,27 +135,59 @@ def write_steered(
     coverage, used = Coverage(), list[int]()
     chosen = list(dict.fromkeys(number for number in remembered if 0 <= number < len(plans)))
     taken = set(chosen)
-    begun = 0
+    ends = [0] * (1 + ahead)  # of the batches that a choice may look at, and of those it may not yet
+    begun = read = 0
     for size in repeat(batch) if isinstance(batch, int) else batch:
         now = min(size, calls - len(used))
         if now <= 0:
             break
+        while len(texts) < ends[0]:
+            yield None
+        for number, text in zip(used[read : ends[0]], texts[read : ends[0]], strict=True):
+            coverage.add(plans[number], text)
+        read = ends.pop(0)
         ended = min(len(plans), begun + width * size)
         picked = chosen[len(used) : len(used) + now]
         if len(picked) < now:
             fresh = [number for number in range(begun, ended) if number not in taken]
             if len(fresh) < size:
                 fresh = [number for number in range(ended) if number not in taken]
-            places = steer(coverage, [plans[n] for n in fresh], now - len(picked), [plans[n] for n in picked])
+            under_way = [plans[number] for number in (*used[read:], *picked)]
+            places = steer(coverage, [plans[n] for n in fresh], now - len(picked), under_way)
             more = [fresh[place] for place in places]
             remember(more)
             chosen += more
             taken.update(more)
             picked += more
         begun = ended
-        for number, text in zip(picked, write(picked), strict=True):
-            coverage.add(plans[number], text)
         used += picked
+        ends.append(len(used))
+        yield picked
+
+
+def write_steered(
+    plans: Sequence[Facets],
+    calls: int,
+    write: Callable[[Sequence[int]], Sequence[str]],
+    **how: Any,
+) -> list[int]:
+    """Spends `calls` on the candidate plans, batch by batch; returns the numbers of those used, in order.
+
+    Args:
+        plans, how: as in `choose_steered`.
+        write: texts of the plans with these numbers.
+
+    Raises:
+        HornbookError: fewer plans than calls.
+    """
+    texts, used = list[str](), list[int]()
+    for picked in choose_steered(plans, calls, texts, **how):
+        if picked is not None:
+            written = write(picked)
+            if len(written) != len(picked):
+                raise ValueError(f"{len(picked)} plans were to be written, {len(written)} texts came")
+            texts += written
+            used += picked
     return used
 
 

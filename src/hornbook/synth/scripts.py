@@ -9,7 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from hornbook.errors import HornbookError
 from hornbook.lm.base import (
@@ -193,7 +193,7 @@ def read_json(text: str, schema: Mapping[str, Json]) -> tuple[Any, str]:
 
 def perform(
     teacher: LanguageModel,
-    tasks: Iterable[Task],
+    tasks: Iterable[Task | None],
     *,
     sampling: Sampling = SAMPLING,
     progress: Advances | None = None,
@@ -203,16 +203,20 @@ def perform(
     As many scripts are on their way as keep the teacher busy (see `lm/line.py`): one that is answered asks
     on at once. A call that fails (refusal, timeout...) ends its script and is never read as a text.
 
+    Args:
+        tasks: taken as there is room for them; None where the next depends on what is yielded first.
+
     Raises:
         HornbookError: the teacher left `DOWN_AFTER` calls in a row unanswered, or more than
             `UNAVAILABLE_SHARE` of all calls: it is down, too slow or wrongly named. What it answered is in
             the call store, if it has one, and the same command asks only the rest.
     """
     service = _Service(teacher)
-    waiting = iter(enumerate(tasks))
+    waiting = iter(tasks)
     live: dict[int, _Live] = {}
     ready: dict[int, Written] = {}
-    next_out = 0
+    begun = next_out = 0
+    more: Task | Literal["end"] | None = None
     with open_line(teacher) as line:
         asked: dict[int, tuple[int, int]] = {}  # number on the line -> script and place among its requests
 
@@ -226,16 +230,19 @@ def perform(
             ready[number] = live.pop(number).written()
 
         while True:
-            while len(live) < line.at_once and (more := next(waiting, None)) is not None:
-                number, task = more
-                live[number] = one = _Live(task, Work(id=task.id, sampling=sampling))
-                go_on(number, one)
+            while len(live) < line.at_once and more != "end":
+                more = next(waiting, "end")
+                if more is None or more == "end":
+                    break
+                live[begun] = one = _Live(more, Work(id=more.id, sampling=sampling))
+                begun += 1
+                go_on(begun - 1, one)
             while next_out in ready:
                 if progress is not None:
                     progress.advance()
                 yield ready.pop(next_out)
                 next_out += 1
-            if not live:
+            if not live and more == "end":
                 break
             for on_line, answer in line.answers():
                 number, place = asked.pop(on_line)

@@ -4,8 +4,9 @@ Every writer hands over its tasks by number. Steered, more plans are drawn than 
 of calls goes to those whose facets are thinly covered by what was written before it (see `coverage`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from hornbook.errors import HornbookError
@@ -13,7 +14,7 @@ from hornbook.lab.step import StepContext
 from hornbook.lm.base import LanguageModel, Usage
 from hornbook.lm.ledger import Ledger
 from hornbook.lm.line import Streaming
-from hornbook.synth.coverage import Facet, Facets, facets_in, write_steered
+from hornbook.synth.coverage import Facet, Facets, choose_steered, facets_in, write_steered
 from hornbook.synth.plans import Choices, Drawn, batches
 from hornbook.synth.safety import unsafe_problem
 from hornbook.synth.scripts import Row, Task, perform
@@ -95,10 +96,13 @@ def teach(
     seen: list[tuple[Usage, float]] = []
     done = 0
 
-    def write(numbers: Sequence[int]) -> list[str]:
+    texts: list[str] = []
+
+    def write(numbers: Iterable[int | None]) -> list[str]:
         nonlocal corrected, done
-        texts = []
-        for written in perform(teacher, [tasks[n] for n in numbers], progress=progress):
+        begun = len(texts)
+        asked = (None if number is None else tasks[number] for number in numbers)
+        for written in perform(teacher, asked, progress=progress):
             done += 1
             if ledger is not None and done <= first:
                 seen.extend(written.spent)
@@ -118,20 +122,23 @@ def teach(
             corrected += written.corrected and bool(safe)
             if not written.rows:
                 removed.append({"reason": written.problem, "id": written.task.id, "text": written.text})
-        return texts
+        return texts[begun:]
 
     if steered and calls:
         plans = [task.id for task in tasks[:PREVIEW]]
         chosen = Choices(ctx.folder.parent.parent / "steering", [teacher.identity, plans])
-        write_steered(
-            Drawn(lambda number: facets.of(tasks[number]), len(tasks)),
-            calls,
-            write,
-            batch=batches(PREVIEW),
-            width=STEERED_WIDTH,
-            remembered=chosen.read(),
-            remember=chosen.add,
-        )
+        drawn = Drawn(lambda number: facets.of(tasks[number]), len(tasks))
+        told: dict[str, Any] = {
+            "batch": batches(PREVIEW),
+            "width": STEERED_WIDTH,
+            "remembered": chosen.read(),
+            "remember": chosen.add,
+        }
+        if isinstance(teacher, Streaming):  # the next batch is chosen while one is on its way
+            picked = choose_steered(drawn, calls, texts, ahead=1, **told)
+            write(chain.from_iterable([None] if batch is None else batch for batch in picked))
+        else:
+            write_steered(drawn, calls, write, **told)
     else:
         alone = 0 if isinstance(teacher, Streaming) else first  # others say nothing before a whole wave
         write(range(alone))
