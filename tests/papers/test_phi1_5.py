@@ -24,6 +24,17 @@ def test_no_text_tells_of_what_the_items_ask() -> None:
     assert len(known) > 40
 
 
+def test_exercises_ask_for_what_their_page_does_not_tell() -> None:
+    plain, exercised = (list(world.textbook_rows(0, 300, exercises=count)) for count in (0, 3))
+    foreign = 0
+    for one, other in zip(plain, exercised, strict=True):
+        page, _, exercises = other["text"].partition(" Exercises. ")
+        assert page == one["text"]
+        assert exercises.count(".") == 6  # an event and its end, three times
+        foreign += not any(name in page for name in [exercises.split(" ")[-1]])
+    assert foreign > 200  # the last one's end is not to be copied from the page
+
+
 def test_items_have_one_right_end_which_is_wrong_elsewhere() -> None:
     items = world.items(400, 1)
     right, wrong = {item.right for item in items}, {item.wrong for item in items}
@@ -47,7 +58,14 @@ def test_the_recipe_runs_from_web_to_report(tmp_path: Path) -> None:
     made = Run(tmp_path, recipe="phi1_5", scale="smoke", settings=settings, quiet=True)
     phi1_5.recipe(made, settings)
     made.finish()
-    assert {claim.id for claim in made.claims} == {"textbooks-beat-web", "web-adds", "filtering", "topics"}
+    assert {claim.id for claim in made.claims} == {
+        "textbooks-beat-web",
+        "web-adds",
+        "exercises-teach",
+        "exercised-beat-web",
+        "filtering",
+        "topics",
+    }
     page = (tmp_path / "phi1_5-smoke" / "report.html").read_text()
     for words in ("filtered web", "few topics", "Right ends"):
         assert words in page

@@ -2,8 +2,8 @@
 
 Li et al., "Textbooks Are All You Need II: phi-1.5 technical report" (arXiv 2309.05463), at the size of a
 laptop: a world of things and deeds, told of by textbooks on evenly drawn topics and by a web full of
-chatter; students of equal length on the web, the filtered web, textbooks, both, and textbooks on few topics;
-items that ask for what no text tells of.
+chatter; students of equal length on the web, the filtered web, textbooks, textbooks whose pages end in
+exercises, both, and textbooks on few topics; items that ask for what no text tells of.
 
     hornbook run phi1_5 --scale quick
 """
@@ -35,6 +35,7 @@ ARMS: Mapping[str, Mapping[str, float]] = {
     "web": {"web": 1.0},
     "filtered web": {"filtered": 1.0},
     "textbooks": {"textbooks": 1.0},
+    "textbooks with exercises": {"exercised": 1.0},
     "both": {"textbooks": 0.5, "filtered": 0.5},
     "few topics": {"few": 1.0},
 }
@@ -51,6 +52,8 @@ class Settings:
     """Textbook passages, on all topics; and as many on few."""
     topics: int = 60
     """Topics of the arm "few topics", of 1,116."""
+    exercises: int = 3
+    """Cases of other lessons at the foot of a page, of the arm "textbooks with exercises"."""
     web: int = 30_000
     """Posts of the web."""
     rated: int = 1_000
@@ -61,7 +64,7 @@ class Settings:
     hidden_size: int = 64
     heads: int = 1
     layers: int = 2
-    tokens: int = 400_000
+    tokens: int = 1_000_000
     """Training tokens of each student."""
     rows: int = 8
     time: int = 256
@@ -112,11 +115,12 @@ def recipe(run: Run, settings: Settings) -> None:
     classifier = run.step(fit_on_ratings, corpus=web, count=s.rated)
     filtered = run.step(choose_educational, corpus=web, educational=classifier, share=s.share)
 
-    # 2. Textbooks, on all topics and on few.
+    # 2. Textbooks, with and without exercises, on all topics and on few.
     corpora = {
         "web": web,
         "filtered": filtered,
         "textbooks": run.step(write_commonsense, rows=s.textbooks),
+        "exercised": run.step(write_commonsense, rows=s.textbooks, exercises=s.exercises),
         "few": run.step(write_commonsense, rows=s.textbooks, topics=s.topics),
     }
 
@@ -175,6 +179,20 @@ def _claims(run: Run, s: Settings, examined: Artifact) -> None:
             "both",
             "textbooks",
             "WinoGrande .740 against .734, ARC-easy .761 against .756",
+        ),
+        (
+            "exercises-teach",
+            "Textbooks teach more when their pages end in exercises on other lessons.",
+            "textbooks with exercises",
+            "textbooks",
+            None,
+        ),
+        (
+            "exercised-beat-web",
+            "At equal length, textbooks with exercises teach more than the filtered web.",
+            "textbooks with exercises",
+            "filtered web",
+            None,
         ),
         ("filtering", "The filtered web teaches more than all of it.", "filtered web", "web", None),
         (

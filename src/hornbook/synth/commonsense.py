@@ -127,9 +127,13 @@ def _of_class(domain: str, cls: str, question: str, held_out: bool) -> tuple[Fac
     return tuple(f for f in facts(domain, held_out) if f.cls == cls and f.question == question)
 
 
-def passage(topic: Topic, rng: Random) -> str:
+def passage(topic: Topic, rng: Random, *, exercises: int = 0) -> str:
     """A page of the textbook: the rule, which things it is about, cases of it, a contrast, a question
-    answered."""
+    answered.
+
+    exercises: cases of other lessons at its foot, of which the page says nothing: who reads them has to
+        remember.
+    """
     domain, cls, question, scene, audience = topic
     people = _people(rng)
     own = _of_class(domain, cls, question, False)
@@ -145,6 +149,9 @@ def passage(topic: Topic, rng: Random) -> str:
     lines += [f"But {_lower(_belongs(contrast, rng, people))}", tell(contrast, rng, people)]
     if len(cases) > 2:
         lines.append(f"One more case: {tell(cases[2], rng, _people(rng))}")
+    if exercises:
+        asked = [pick(rng, facts(pick(rng, DOMAINS).name, False)) for _ in range(exercises)]
+        lines += ["Exercises.", *[tell(fact, rng, _people(rng)) for fact in asked]]
     return " ".join(lines)
 
 
@@ -152,8 +159,11 @@ def _lower(text: str) -> str:
     return text if text.split(" ", 1)[0].rstrip(":") in NAMES else text[:1].lower() + text[1:]
 
 
-def textbook_rows(seed: int, rows: int, *, topics_used: int | None = None) -> Iterator[dict[str, str]]:
-    """Rows of a documents corpus: passages on topics drawn evenly; `topics_used`: on so many of them only."""
+def textbook_rows(
+    seed: int, rows: int, *, topics_used: int | None = None, exercises: int = 0
+) -> Iterator[dict[str, str]]:
+    """Rows of a documents corpus: passages on topics drawn evenly; `topics_used`: on so many of them only;
+    `exercises` at the foot of each (see `passage`)."""
     known = topics()
     if topics_used is not None:
         known = tuple(Random(f"{VERSION}/topics/{seed}").sample(known, min(topics_used, len(known))))
@@ -162,7 +172,7 @@ def textbook_rows(seed: int, rows: int, *, topics_used: int | None = None) -> It
         topic = pick(rng, known)
         yield {
             "id": f"commonsense-textbook-{seed}-{index}",
-            "text": passage(topic, rng),
+            "text": passage(topic, rng, exercises=exercises),
             "source": TEXTBOOKS,
             "meta": meta(VERSION, seed, index, topic=list(topic)),
         }

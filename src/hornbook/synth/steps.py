@@ -382,12 +382,16 @@ def write_lessons(ctx: StepContext, *, rows: int, seed: int = 0) -> Mapping[str,
 
 @step(version=commonsense.VERSION, makes="corpus", estimate=estimate_rows(5000, 700))
 def write_commonsense(
-    ctx: StepContext, *, rows: int, seed: int = 0, topics: int | None = None
+    ctx: StepContext, *, rows: int, seed: int = 0, topics: int | None = None, exercises: int = 0
 ) -> Mapping[str, Any]:
-    """Textbook passages of the common-sense world (phi-1.5), on `topics` of its topics (None: on all)."""
+    """Textbook passages of the common-sense world (phi-1.5), on `topics` of its topics (None: on all), with
+    `exercises` from other lessons at the foot of each."""
     check_rows(rows)
-    lineage = {"writer": commonsense.VERSION, "seed": seed, "teacher": "simulated", "topics": topics}
-    made = commonsense.textbook_rows(seed, rows, topics_used=topics)
+    lineage: dict[str, Any] = {
+        "writer": commonsense.VERSION, "seed": seed, "teacher": "simulated", "topics": topics,
+        "exercises": exercises,
+    }  # fmt: skip
+    made = commonsense.textbook_rows(seed, rows, topics_used=topics, exercises=exercises)
     return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
 
 
