@@ -69,7 +69,7 @@ def test_hostile_text_takes_no_time():
         "+1 " * 50_000,
         "AB12 " * 40_000,
     ):
-        assert isinstance(mask(text)[0], str)
+        assert mask(text) == (text, {})  # and none of it is anybody's
 
 
 PIECES = [

@@ -189,6 +189,10 @@ def test_a_plan_without_room_is_told_from_one_with() -> None:
     circle = tuple(Relation(name="left", first=a, second=b) for a, b in ((0, 1), (1, 0)))
     pair = (Thing(name="fish"), Thing(name="key"))
     assert place(Plan(k=3, things=pair, relations=circle), Random(0)) is None
+    plan = Plan(k=2, things=pair, relations=circle[:1])
+    placed = place(plan, Random(0))
+    assert placed is not None
+    assert all(answers(see(paint(placed)), plan))
 
 
 # ------------------------------------------------------------------ scores

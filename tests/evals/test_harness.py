@@ -15,6 +15,7 @@ from hornbook.evals.benchmarks.items import make_items
 from hornbook.evals.benchmarks.run import Asking, run_card
 from hornbook.evals.harness import harness_model
 from hornbook.infer.language_model import LocalModel
+from hornbook.lm.base import Completion, Request, Sampling
 from hornbook.model.decoder import Decoder
 from hornbook.model.hf import save_checkpoint
 from hornbook.model.presets import student
@@ -193,6 +194,14 @@ def test_lm_evals_own_engine_gives_the_same_scores(
 def test_generated_texts_reach_lm_eval(model: LocalModel) -> None:
     from lm_eval.api.instance import Instance
 
-    asked = Instance("generate_until", {}, ("the sun", {"until": ["zz"], "max_gen_toks": 5}), 0)
-    [text] = harness_model(model).generate_until([asked])
-    assert isinstance(text, str)
+    sampling = Sampling(temperature=0.0, max_tokens=12)
+    [whole] = model.complete([Request(prompt="the sun", sampling=sampling)])
+    assert isinstance(whole, Completion)
+    stop = whole.text[3:5]
+    assert len(stop) == 2
+    told = {"until": [stop], "max_gen_toks": 12}
+    requests = [
+        Instance("generate_until", {}, ("the sun", told), 0),
+        Instance("generate_until", {}, ("the sun", {**told, "until": []}), 1),
+    ]
+    assert harness_model(model).generate_until(requests) == [whole.text.split(stop)[0], whole.text]
