@@ -28,7 +28,8 @@ def examine_sparks(
     seeds: Sequence[int],
     max_tokens: int | None = None,
 ) -> dict[str, Any]:
-    """Measures a subject on probes. Answers are kept in `samples.sqlite`: a stopped step goes on.
+    """Measures a subject on probes. Answers are kept in `samples.sqlite`: a stopped step goes on, and so does
+    one whose endpoint did not answer everything.
 
     Args:
         subject: as `open_model` reads it, or `program:KIND`.
@@ -57,6 +58,8 @@ def examine_sparks(
                 actor=program(kind, probe, seeds[0]) if kind else None,
             )
             found[name] = _facts(result, probe.metric, seeds)
+            if result.unfinished and "://" in str(where):  # what this machine cannot answer it never will
+                ctx.unfinished(f"{PREFIX}{name}: {result.unfinished}")
             progress.advance()
     return {"subject": model.identity, "probes": found}
 
