@@ -127,7 +127,7 @@ def test_a_model_without_conversations_goes_on_from_the_bare_request() -> None:
 
 def test_wrong_arguments_are_named() -> None:
     model = Answering(str)
-    with pytest.raises(HornbookError, match="there is no task 'maths'; tasks: word-problems"):
+    with pytest.raises(HornbookError, match=r"no task 'maths'; did you mean math\? tasks: word-problems"):
         suite.evaluate(model, tasks=["maths"])
     with pytest.raises(HornbookError, match="items is 0"):
         suite.evaluate(model, items=0)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hornbook.errors import HornbookError
-from hornbook.evals.result import BITS_PER_BYTE, Result
+from hornbook.evals.result import BITS_PER_BYTE, FEW, Result
 from hornbook.lab.statistics import (
     Interval,
     PairedDifference,
@@ -86,8 +86,8 @@ def _of_bits(ours: Result, theirs: Result) -> tuple[PairedDifference | None, int
 
 
 def _paired(a: list[float], b: list[float], *, clusters: Sequence[str]) -> PairedDifference:
-    """The mean of a - b: bootstrap; of clusters, Student's t. Differences that are all alike tell nothing of
-    their spread: of shares, as many may deviate as Wilson's interval of none of so many allows."""
+    """The mean of a - b: bootstrap; of clusters and of few items, Student's t. Differences that are all alike
+    tell nothing of their spread: of shares, as many may deviate as Wilson's interval of none of so many."""
     differences = [x - y for x, y in zip(a, b)]
     groups = len(set(clusters)) if clusters else len(a)
     if len(set(differences)) == 1 and all(0 <= value <= 1 for value in (*a, *b)):
@@ -95,9 +95,10 @@ def _paired(a: list[float], b: list[float], *, clusters: Sequence[str]) -> Paire
         half = strays * (1 + abs(value))
         p = 1.0 if value == 0 else min(1.0, 2 * 0.5**groups)
         return PairedDifference(value, max(-1.0, value - half), min(1.0, value + half), p)
-    if 1 < groups < len(a):
-        low, high = clustered_interval(differences, clusters)
-        return PairedDifference(sum(differences) / len(a), low, high, clustered_p(differences, clusters))
+    if 1 < groups < max(len(a), FEW):
+        labels = clusters or range(len(a))
+        low, high = clustered_interval(differences, labels)
+        return PairedDifference(sum(differences) / len(a), low, high, clustered_p(differences, labels))
     return paired_bootstrap(a, b)
 
 

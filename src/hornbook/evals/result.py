@@ -9,6 +9,8 @@ from hornbook.lab.statistics import Interval, bootstrap_interval, clustered_inte
 from hornbook.lm.base import Failure, LanguageModel
 
 BITS_PER_BYTE = "bits per byte"
+FEW = 10
+"""Below so many independent values intervals are Student's, not the bootstrap's."""
 _SAMPLES = 12
 _NAMED = 8
 
@@ -76,7 +78,8 @@ def score_of(
 ) -> Score:
     """The mean of one value an item, with its 95 % interval.
 
-    Wilson's where all are one end of the scale or the other, else the bootstrap's. Values that are all
+    Wilson's where all are one end of the scale or the other, else the bootstrap's (of fewer than ten,
+    Student's: the bootstrap cannot leave what it has seen). Values that are all
     equal (a single one, say) tell nothing of their spread: they get Wilson's interval of a rate with that
     mean, which has the greatest variance there can be on the scale.
 
@@ -92,8 +95,8 @@ def score_of(
         share = (mean - low) / (high - low)
         ends = wilson_interval(share * groups, groups)
         interval = Interval(*(low + (high - low) * end for end in ends))
-    elif groups < len(values):
-        interval = clustered_interval(values, clusters)
+    elif groups < len(values) or groups < FEW:
+        interval = clustered_interval(values, clusters or range(len(values)))
         interval = Interval(max(low, interval.low), min(high, interval.high))
     else:
         interval = bootstrap_interval(values)
