@@ -169,7 +169,7 @@ def test_several_endpoints_share_a_line_and_one_that_is_down_costs_nothing_of_th
         own = [i for i, request in enumerate(requests) if several.model_of(request) is up]
         found = {}
         with open_line(several) as line:
-            assert line.at_once == 16
+            assert line.at_once == 32
             for request in requests:
                 line.ask(request)
             with pytest.raises(HornbookError, match="401"):

@@ -258,8 +258,8 @@ class EndpointLine:
 
     @property
     def at_once(self) -> int:
-        """Twice the most calls at once: while some are answered, the next stand ready."""
-        return 2 * sum(caller.limit.most for caller in self._callers)
+        """Four times the most calls at once: while the reader thinks, the next stand ready."""
+        return 4 * sum(caller.limit.most for caller in self._callers)
 
     def ask(self, request: Request) -> int:
         number = self._asked
