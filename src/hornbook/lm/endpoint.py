@@ -392,7 +392,8 @@ class EndpointModel:
             faults += failure.kind != "rate_limit"
             last = faults >= self.settings.max_attempts or job.stop is not None
             pause = min(
-                self.settings.max_backoff_seconds, self.settings.backoff_seconds * 2 ** min(faults, 16)
+                self.settings.max_backoff_seconds,
+                self.settings.backoff_seconds * 2 ** max(0, min(faults, 16) - 1),
             )
             wait = max(wait, self._random.uniform(0, pause))
             if last or time.monotonic() + wait > deadline:
