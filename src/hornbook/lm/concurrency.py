@@ -25,7 +25,8 @@ Signal: TypeAlias = Literal["ok", "rate_limited", "fault", "neutral"]
 
 _T = TypeVar("_T")
 
-EPISODE_SECONDS = 15.0
+EPISODE_SECONDS = 5.0
+"""How long a full server is left in peace; longer where one slot more is a large part of the limit."""
 CUT = 0.8
 DOUBLING_CUT = 0.5
 GROWTH = 0.05
@@ -134,7 +135,8 @@ class AdaptiveLimit:
         again = both > self._refused > 0 and both > max(1, 2 * ACCIDENTS * self._begun)
         if again or self._refused > max(1, ACCIDENTS * self._begun):
             self.doubling = False
-            self._episode_until = max(self._episode_until, now + EPISODE_SECONDS)
+            peace = EPISODE_SECONDS * max(1.0, 1 / (GROWTH * self.value))
+            self._episode_until = max(self._episode_until, now + peace)
             self.history.append((now, self.value, "rate limited"))
         else:
             self.value += self._lost
