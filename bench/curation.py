@@ -13,12 +13,14 @@ output says which. The last line is JSON.
 
 import argparse
 import json
+import os
 import re
 import sys
 import sysconfig
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from hornbook.curate import heuristics, near
 from hornbook.curate.decontaminate import DecontaminationSettings, Decontaminator, EvaluationItem
 from hornbook.curate.pipeline import CurateSettings, prepare
 from hornbook.curate.words import split
+from hornbook.lab.machine import machine_facts
 
 BINS = ((0.8, 1.01), (0.6, 0.8), (0.4, 0.6), (0.0, 0.4))
 
@@ -216,7 +219,7 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=8000)
     parser.add_argument("--words", choices=("auto", "spacy", "regex"), default="auto")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the result to this file")
+    parser.add_argument("--json", type=Path, help="add the result to this file, by the words datatrove had")
     args = parser.parse_args()
     choice = args.words
     if choice == "auto":
@@ -292,7 +295,10 @@ def main() -> None:
         f"{result['hornbook_all_stages_documents_per_second']:.0f} documents/s/core"
     )
     if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        known = json.loads(args.json.read_text()) if args.json.is_file() else {}
+        known |= {"machine": asdict(machine_facts()), "threads": 1, "clock": "cpu"}
+        known.setdefault("datatrove_words", {})[choice] = result | {"load_average": os.getloadavg()[0]}
+        args.json.write_text(json.dumps(known, indent=1) + "\n")
     print(json.dumps(result))
 
 

@@ -1,6 +1,6 @@
 """How many programs a second the sandbox runs. One JSON line last.
 
-    python bench/sandbox.py [--programs 4000] [--pairs 5]
+    python bench/sandbox.py [--programs 4000] [--pairs 5] [--json FILE]
 
 Three kinds of program: simple ones (word problems) sharing a process, the same
 ones a process each, and ones that import (a process each whatever one asks).
@@ -10,12 +10,16 @@ which is what evaluators without a keeper pay. Arms are interleaved; medians.
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
 import time
+from dataclasses import asdict
+from pathlib import Path
 
+from hornbook.lab.machine import machine_facts
 from hornbook.sandbox import Job, Sandbox
 
 WORD_PROBLEM = """def solution():
@@ -47,6 +51,7 @@ def main() -> None:
     parser.add_argument("--programs", type=int, default=4000)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--backend", choices=["sandlock", "bubblewrap", "unsafe"])
+    parser.add_argument("--json", type=Path, help="write the result to this file, too")
     options = parser.parse_args()
     simple = [Job(source=WORD_PROBLEM.format(i), entry="solution") for i in range(options.programs)]
     exercises = [
@@ -86,7 +91,11 @@ def main() -> None:
         "backend": sandbox.backend,
         "python": platform.python_version(),
         "kernel": platform.release(),
+        "machine": asdict(machine_facts()),
+        "load_average": os.getloadavg()[0],
     }
+    if options.json:
+        options.json.write_text(json.dumps(result, indent=1) + "\n")
     print(json.dumps(result))
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hornbook.curate.repetition import candidates, groups, measure_repetition
+from hornbook.curate.repetition import _ordered, candidates, groups, measure_repetition
 from hornbook.curate.words import split
 
 words_of = st.lists(st.sampled_from(["a", "bb", "ccc", "a", "bb", "d", ".", ",", "?", "e"]), max_size=40).map(
@@ -77,3 +77,12 @@ def test_groups_are_the_keys_that_occur_twice(keys):
         assert seen[keys[p]] == r
         seen[keys[p]] += 1
     assert len(set(zip(group.tolist(), keys[positions].tolist()))) == len(set(group.tolist()))
+
+
+def test_ordering_by_one_number_is_the_stable_order_where_keys_differ_in_their_last_bits_alone() -> None:
+    random = np.random.default_rng(0)
+    for size in (0, 1, 2, 3, 8, 9, 1000):
+        for top in (2, 5, 2**40, 2**63):
+            for shift in (0, 20):
+                keys = random.integers(0, top, size, dtype=np.uint64) << np.uint64(shift)
+                assert (_ordered(keys) == np.argsort(keys, kind="stable")).all()

@@ -15,10 +15,13 @@ from hornbook.synth.world import plan_story
 
 def story_for(prompt: str) -> str:
     """A story with the three words a prompt asks for."""
-    verb, noun, adjective = re.findall(r'(?:verb|noun|adjective) "(\w+)"', prompt)
-    return tell(
-        plan_story(Random(prompt), verb=verb, noun=noun, adjective=adjective, features=()), Random(1)
-    ).text
+    return told(*re.findall(r'(?:verb|noun|adjective) "(\w+)"', prompt))
+
+
+def told(verb: str, noun: str, adjective: str) -> str:
+    """A story with these words."""
+    random = Random(f"{verb} {noun} {adjective}")
+    return tell(plan_story(random, verb=verb, noun=noun, adjective=adjective, features=()), Random(1)).text
 
 
 class Teacher(ThreadingHTTPServer):

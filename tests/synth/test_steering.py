@@ -1,6 +1,8 @@
 """Every writer's calls go where coverage is thin: counted by hand from what was asked, at equal calls."""
 
+import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,6 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from story_server import told
 
 from hornbook.data.corpus import Corpus, CorpusWriter
 from hornbook.lab.run import Run
@@ -20,6 +23,7 @@ from hornbook.synth.coverage import Coverage, steer, write_steered
 from hornbook.synth.phi4.steps import write_revised
 from hornbook.synth.plans import Choices, Drawn, batches
 from hornbook.synth.scripts import Assignment, Task, Written
+from hornbook.synth.steps import write_stories
 from hornbook.synth.variety import grouped
 from hornbook.synth.writers import WRITERS, writer
 
@@ -250,3 +254,21 @@ def test_a_row_put_together_from_several_calls_is_looked_at_whole(tmp_path: Path
     assert made.facts["rows"] == 2
     assert made.facts["removed"] == {"The text holds personal data (email); leave it out.": 1}
     assert "school-mail" in (made.path / "removed.jsonl").read_text()
+
+
+def test_a_very_small_model_tells_a_story_often_and_the_first_that_holds_is_kept(
+    tmp_path: Path,
+) -> None:
+    def reply(request: Request) -> str:
+        assert request.messages is not None
+        assert len(request.messages) == 1, "it is not sent corrections"
+        if request.sample_index < 3:
+            return "It has 433 words."
+        return told(*re.findall(r'"(\w+)"', request.messages[0].content)) + " And then the"
+
+    run = Run(tmp_path, recipe="t", scale="smoke", settings={}, quiet=True)
+    made = run.step(write_stories, rows=4, teacher=SimulatedModel("smollm2, small", reply), steered=True)
+    for row in Corpus.open(made.path).iter_rows():
+        assert json.loads(row["meta"])["tries"] == 4
+        assert row["text"][-1] in '.!?"'
+    assert made.facts["rows"] == 4

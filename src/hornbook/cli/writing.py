@@ -81,6 +81,7 @@ def write(args: argparse.Namespace) -> int:
         return 0
     from hornbook.lab.run import Run
     from hornbook.synth.session import Session, read_options
+    from hornbook.synth.teaching import PREVIEW
 
     chosen = writer(args.writer)
     ledger = ledger_of(args)
@@ -113,7 +114,7 @@ def write(args: argparse.Namespace) -> int:
             raise HornbookError(
                 "None of the first rows passed the checks; name another teacher, or look at why above."
             )
-        if args.rows > len(preview.rows) and not args.yes and not _asked():
+        if args.rows > PREVIEW and not args.yes and not _asked():
             return 1
     made = session.write()
     session.run.finish()

@@ -7,6 +7,7 @@ because a rule written for web pages would throw away most good programs.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -218,7 +219,7 @@ def measure(words: Words) -> dict[str, F64]:
         "hash_ratio": share(_in_documents(np.flatnonzero(codes == ord("#")), words), counts),
         "ellipsis_ratio": share(_in_documents(dots, words), counts),
         "alphabetic_words": share(per_document(words.alphabetic, words.offsets), counts),
-        "stop_words": distinct_hits(words, hash_words(STOP_WORDS)),
+        "stop_words": distinct_hits(words, _hashed(STOP_WORDS)),
         "sentences": _sentences(words),
         "curly_brackets": _in_documents(np.flatnonzero(codes == ord("{")), words),
         "lorem_ipsum": _phrase(words, "lorem ipsum"),
@@ -228,7 +229,7 @@ def measure(words: Words) -> dict[str, F64]:
         "alphanumeric": share(words.letters + words.digits, solid),
         "letters": share(words.letters, solid),
         "control_characters": share(
-            _in_documents(np.flatnonzero(_CONTROL[np.minimum(codes, 128)]), words), characters
+            _in_documents(np.flatnonzero(_CONTROL.take(codes, mode="clip")), words), characters
         ),
     }
     ends = lines.ends[full]
@@ -241,9 +242,9 @@ def measure(words: Words) -> dict[str, F64]:
         codes[ends[three_dots] - 3] == ord(".")
     )
     per_line = {
-        "bullet_lines": np.isin(codes[starts], _BULLETS),
+        "bullet_lines": _BULLETS.take(codes[starts], mode="clip"),
         "ellipsis_lines": three_dots | (final == 0x2026),
-        "terminal_punctuation": np.isin(final, _TERMINAL),
+        "terminal_punctuation": _TERMINAL.take(final, mode="clip"),
         "short_lines": lengths <= 30,
     }
     for name, mask in per_line.items():
@@ -251,8 +252,15 @@ def measure(words: Words) -> dict[str, F64]:
     return {name: values.astype(np.float64) for name, values in (found | measure_repetition(words)).items()}
 
 
-_BULLETS = np.array([ord(c) for c in "-*•‣▶◦●■□–"])
-_TERMINAL = np.array([ord(c) for c in ".!?\"'”’»。！？…"])
+def _table(characters: str) -> Bool:
+    """True at these code points; the last place, for all that lie beyond, is False."""
+    found = np.zeros(max(map(ord, characters)) + 2, np.bool_)
+    found[[ord(c) for c in characters]] = True
+    return found
+
+
+_BULLETS = _table("-*•‣▶◦●■□–")
+_TERMINAL = _table(".!?\"'”’»。！？…")
 _CONTROL = np.array([(c < 32 and c not in (9, 10, 11, 12, 13, 27)) or c == 127 for c in range(129)])
 
 
@@ -286,11 +294,12 @@ def judge(
     """
     kind = np.asarray(kinds)
     documents = len(kind)
+    applies = {which: np.isin(kind, which) for which in {rule.kinds for rule in rules}}
     broken = np.zeros((documents, len(rules)), np.bool_)
     values = np.zeros((documents, len(rules)))
     for i, rule in enumerate(rules):
         values[:, i] = measures[rule.measure]
-        broken[:, i] = rule.breaks(values[:, i]) & np.isin(kind, rule.kinds)
+        broken[:, i] = rule.breaks(values[:, i]) & applies[rule.kinds]
     any_broken = broken.any(axis=1)
     reason = np.where(any_broken, broken.argmax(axis=1) if len(rules) else 0, -1)
     score = np.full(documents, np.nan)
@@ -343,8 +352,13 @@ def _sentences(words: Words) -> I64:
     return _in_documents(where[ends], words)
 
 
+@cache
+def _hashed(text: str) -> U64:
+    return hash_words(text)
+
+
 def _phrase(words: Words, phrase: str) -> I64:
-    target = hash_words(phrase)
+    target = _hashed(phrase)
     n = len(target)
     first = np.flatnonzero(words.hashes == target[0])
     document = np.searchsorted(words.offsets, first, "right") - 1

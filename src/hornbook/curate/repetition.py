@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from hornbook.curate.words import I64, U64, Bool, Words, mix
+from hornbook.curate.words import I64, U64, Words, mix
 
 F64 = npt.NDArray[np.float64]
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
@@ -51,16 +51,33 @@ def groups(keys: U64) -> tuple[I64, I64, I64]:
     """
     positions = candidates(keys)
     kept = keys[positions]
-    order = np.argsort(kept, kind="stable")
+    order = _ordered(kept)
     positions, kept = positions[order], kept[order]
-    new = np.ones(len(kept), np.bool_)
-    new[1:] = kept[1:] != kept[:-1]
-    group = np.cumsum(new) - 1
+    starts, count = _runs(kept)
+    several = count > 1
+    count = count[several]
+    inside = np.repeat(starts[several] - np.cumsum(count) + count, count) + np.arange(count.sum())
+    rank = inside - np.repeat(starts[several], count)
+    return positions[inside], np.repeat(np.arange(len(count)), count), rank
+
+
+def _ordered(keys: U64) -> I64:
+    """What `argsort(keys, kind="stable")` gives, several times faster: the upper bits of each key and its
+    place are sorted as one number; where two keys differ in their lower bits alone it is done again."""
+    bits = np.uint64(max(len(keys) - 1, 1).bit_length())
+    together = (keys >> bits << bits) | np.arange(len(keys), dtype=np.uint64)
+    together.sort()
+    order = (together & ((np.uint64(1) << bits) - np.uint64(1))).astype(np.int64)
+    found = keys[order]
+    return np.argsort(keys, kind="stable") if (found[1:] < found[:-1]).any() else order
+
+
+def _runs(ordered: npt.NDArray[Any]) -> tuple[I64, I64]:
+    """(where it begins, how long it is) of every run of equal values."""
+    new = np.ones(len(ordered), np.bool_)
+    new[1:] = ordered[1:] != ordered[:-1]
     starts = np.flatnonzero(new)
-    rank = np.arange(len(kept)) - starts[group] if len(kept) else np.zeros(0, np.int64)
-    several = np.bincount(group)[group] > 1 if len(kept) else np.zeros(0, np.bool_)
-    _, renumbered = np.unique(group[several], return_inverse=True)
-    return positions[several], renumbered.astype(np.int64), rank[several]
+    return starts, np.diff(starts, append=len(ordered))
 
 
 def measure_repetition(words: Words) -> dict[str, F64]:
@@ -135,9 +152,8 @@ def _ngrams(words: Words, salt: U64, characters: F64) -> dict[str, F64]:
         if n in TOP_NGRAMS:
             result[f"top_{n}gram"] = share(_top(where, group, n, document, running, documents), characters)
         if n in DUPLICATE_NGRAMS:
-            covered = _cover(where[rank > 0], n, len(words.hashes))
-            weights = words.lengths * covered
-            result[f"duplicate_{n}gram"] = share(per_document(weights, words.offsets), characters)
+            covered = _covered(where[rank > 0], n, document, running, documents)
+            result[f"duplicate_{n}gram"] = share(covered, characters)
         back = np.sort(positions)
         first, rolled = first[back], rolled[back]
     return result
@@ -148,7 +164,7 @@ def _top(where: I64, group: I64, n: int, document: I64, running: I64, documents:
     top = np.zeros(documents, np.int64)
     if not len(where):
         return top
-    _, one, count = np.unique(group, return_index=True, return_counts=True)
+    one, count = _runs(group)
     head = where[one]
     length = running[head + n] - running[head] + n - 1
     best = np.zeros(documents, np.int64)
@@ -158,9 +174,10 @@ def _top(where: I64, group: I64, n: int, document: I64, running: I64, documents:
     return top
 
 
-def _cover(starts: I64, n: int, size: int) -> Bool:
-    """(size,) which words lie in any run of n words that begins at `starts`."""
-    edges = np.zeros(size + 1, np.int64)
-    np.add.at(edges, starts, 1)
-    np.add.at(edges, starts + n, -1)
-    return np.cumsum(edges[:-1]) > 0
+def _covered(where: I64, n: int, document: I64, running: I64, documents: int) -> F64:
+    """(documents,) characters of the words that lie in any run of n words beginning at `where`."""
+    starts = np.sort(where)
+    ends = starts + n
+    begin = starts.copy()
+    begin[1:] = np.maximum(starts[1:], ends[:-1])  # what the run before covers counts once
+    return np.bincount(document[starts], weights=running[ends] - running[begin], minlength=documents)

@@ -8,6 +8,7 @@ from hornbook.synth.diversity import words
 from hornbook.synth.lexicon import VERB_BY_BASE
 
 _STRANGE = re.compile(r"[^\x20-\x7e\n\u2018\u2019\u201c\u201d\u2013\u2014\u2026]")
+_ENDS = re.compile("[.!?][\"\u201d']?(?=\\s|$)")
 _COMMON = frozenset(
     {"the", "a", "and", "to", "of", "in", "was", "is", "it", "he", "she", "they", "i", "you", "that", "for"}
     | {"with", "on", "had", "said", "his", "her"}
@@ -22,6 +23,12 @@ def length_problem(text: str, least: int, most: int) -> str:
     if count > most:
         return f"The text has {count} words; write at most {most}."
     return ""
+
+
+def whole_sentences(text: str) -> str:
+    """The text up to the end of its last whole sentence; all of it where none ends."""
+    ends = list(_ENDS.finditer(text))
+    return text[: ends[-1].end()] if ends else text
 
 
 def missing_words(text: str, required: Sequence[str]) -> list[str]:

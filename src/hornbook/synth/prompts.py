@@ -12,6 +12,11 @@ It is about {hero}, {a_hero_kind}, and {friend}, {a_friend_kind}.
 {features}Keep the words simple. Write only the story.
 """
 
+STORY_FOR_THE_SMALL = """\
+Write a short story for children about {hero}, {a_hero_kind}, and {friend}, {a_friend_kind}. Use the words
+"{verb}", "{noun}" and "{adjective}".
+"""
+
 FEATURES = {
     "Dialogue": "There is at least one conversation.",
     "BadEnding": "The story ends badly.",

@@ -32,6 +32,7 @@ from hornbook.synth import (
 )
 from hornbook.synth.plans import Drawn
 from hornbook.synth.scripts import Row, Task
+from hornbook.synth.teacher import is_small_embedded
 from hornbook.synth.teaching import FOLLOWED, not_steered, teach, write_taught
 from hornbook.synth.world import PLOT_NAMES
 from hornbook.synth.writing import (
@@ -145,7 +146,9 @@ def write_stories(
         return write_corpus(ctx, made, total=rows, schema="documents", lineage=lineage)
     if collapsed or tuple(plots) != PLOT_NAMES:
         raise HornbookError("collapsed and plots are the simulated teacher's; a real one tells its own.")
-    tasks = taught.story_assignments(seed, held_out=held_out)
+    small = is_small_embedded(model)
+    draw = taught.small_story_tasks if small else taught.story_assignments
+    tasks: Sequence[Task] = draw(seed, held_out=held_out)
     return write_taught(
         ctx, model, tasks, rows, steered=steered, writer=prompts.VERSION, seed=seed, held_out=held_out
     )

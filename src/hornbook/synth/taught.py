@@ -22,7 +22,7 @@ from hornbook.synth.scripts import Assignment, Rejected, Script, Scripted, Work
 from hornbook.synth.smalltalk import SMALLTALK
 from hornbook.synth.stories import meta, rng_for
 from hornbook.synth.word_problems import write_problem
-from hornbook.synth.world import plan_story
+from hornbook.synth.world import StoryPlan, plan_story
 
 AUDIENCES = (
     "a child of ten",
@@ -74,6 +74,47 @@ def story_assignments(seed: int, *, held_out: bool = False) -> Drawn[Assignment]
 
         facets = {"verb": plan.verb, "noun": plan.noun, "adjective": plan.adjective}
         return Assignment(id=name, prompt=prompt, check=check, facets=facets)
+
+    return Drawn(draw)
+
+
+SMALL_TRIES = 8
+"""Stories that a very small model tells for one that is kept."""
+SMALL_SAMPLING: dict[str, Any] = {"temperature": 0.9, "top_p": 0.95, "max_tokens": 300}
+
+
+def small_story_prompt(seed: int, index: int, *, held_out: bool = False) -> tuple[str, StoryPlan]:
+    """A prompt of two sentences for the plan that the long one asks for, and the plan."""
+    plan = plan_story(rng_for(prompts.VERSION + "/story", seed, index, held_out), held_out=held_out)
+    prompt = prompts.STORY_FOR_THE_SMALL.format(
+        verb=plan.verb, noun=plan.noun, adjective=plan.adjective, hero=plan.hero, friend=plan.friend,
+        a_hero_kind=with_article(plan.hero_kind), a_friend_kind=with_article(plan.friend_kind),
+    )  # fmt: skip
+    return prompt, plan
+
+
+def small_story_tasks(seed: int, *, held_out: bool = False) -> Drawn[Scripted]:
+    """The same stories by a very small model, whom a correction only confuses: it tells each several times,
+    and the first that passes the checks is kept, up to its last whole sentence."""
+
+    def draw(index: int) -> Scripted:
+        prompt, plan = small_story_prompt(seed, index, held_out=held_out)
+
+        def steps(work: Work) -> Script:
+            told = yield from work.ask_often(prompt, SMALL_TRIES, **SMALL_SAMPLING)
+            problem = text = ""
+            for number, raw in enumerate(told):
+                text = checks.whole_sentences(raw.strip())
+                problem = checks.story_problem(text, plan.words)
+                if not problem:
+                    return _row(
+                        work.id, text, "taught/stories", seed=seed, index=index, plan=plan.as_json(),
+                        verified="form", tries=number + 1,
+                    )  # fmt: skip
+            raise Rejected(problem, text)
+
+        facets = {"verb": plan.verb, "noun": plan.noun, "adjective": plan.adjective}
+        return Scripted(id=f"taught-story-small-{seed}-{index}", steps=steps, facets=facets)
 
     return Drawn(draw)
 

@@ -15,7 +15,7 @@ from hornbook.synth.phrase import pick
 from hornbook.synth.rubric import DRAFT, Grades
 from hornbook.synth.scripts import Asking, Rejected, Script, Scripted, Work
 from hornbook.synth.stories import meta, rng_for
-from hornbook.synth.taught import AUDIENCES, TONES, story_assignments
+from hornbook.synth.taught import AUDIENCES, SMALL_SAMPLING, TONES, small_story_prompt, story_assignments
 
 VERSION = "phi4-revision-1"
 SOURCE = "synth/phi4/revision"
@@ -55,9 +55,12 @@ def revision_task(
 ) -> Scripted:
     """One text in up to `rounds` revisions."""
     rng = rng_for(VERSION, seed, index, False)
+    short = about == "stories" and critic == "rules"
     if about == "stories":
         assignment = story_assignments(seed)[index]
         prompt, facets = assignment.prompt, dict(assignment.facets)
+        if short:
+            prompt, _ = small_story_prompt(seed, index)
 
         def faults(text: str) -> list[str]:
             return _story_faults(text, list(facets.values()))
@@ -76,7 +79,8 @@ def revision_task(
         turns = [Message("user", prompt)]
         versions: list[tuple[Grades, str]] = []
         for number in range(rounds + 1):
-            text = (yield from work.ask(turns)).strip()
+            text = (yield from work.ask(turns, **(SMALL_SAMPLING if short else {}))).strip()
+            text = checks.whole_sentences(text) if short else text
             grades = yield from graded(work, text)
             versions.append((grades, text))
             if number == rounds or grades.mean >= GOOD:
