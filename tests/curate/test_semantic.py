@@ -54,6 +54,16 @@ def test_reworded_documents_are_found_and_strangers_are_not(planted):
     assert cosines(vectors, rows, rows + 120).mean() > 0.85
 
 
+def test_articles_among_thousands_of_one_liners_are_not_taken_for_one_another(planted):
+    generator = np.random.default_rng(3)
+    lines = [" ".join(generator.choice(COMMON, 6)) + f" {word}" for word in SYLLABLES * 100]
+    settings = SemanticSettings(threshold=0.85, dimensions=100)
+    vectors = Embedder.fit([*lines, *planted], settings).embed(split(planted))
+    found = clusters(vectors, settings)
+    assert sum(found[i] != i for i in range(120)) <= 3
+    assert np.mean([found[120 + i] == found[i] for i in range(30)]) >= 0.9
+
+
 def test_clusters_equal_the_components_of_all_pairs(planted):
     settings = SemanticSettings(threshold=0.6)
     vectors = Embedder.fit(planted, settings).embed(split(planted))

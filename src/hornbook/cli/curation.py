@@ -34,8 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--languages", help="kept languages with commas, or any (default: en)")
     group.add_argument("--rules", choices=["all", "none"], help="heuristics (default: all)")
     group.add_argument("--semantic", type=float, metavar="COSINE", help="also remove what says the same")
-    group.add_argument("--repeated-lines", type=float, metavar="SHARE", help="see CurateSettings")
-    group.add_argument("--repeated-paragraphs", type=float, metavar="SHARE", help="see CurateSettings")
+    group.add_argument(
+        "--repeated-lines",
+        type=float,
+        metavar="SHARE",
+        help="largest share of a text in lines that three documents have (default: 0.7)",
+    )
+    group.add_argument("--repeated-paragraphs", type=float, metavar="SHARE", help="the same of paragraphs")
     group.add_argument("--prefer", choices=["first", "longest"], help="which of duplicates stays")
     group.add_argument("--personal-data", choices=["off", "tag", "mask"], help="default: mask")
     group.add_argument("--limit-bytes", type=int, help="read so much of the source at most")
@@ -87,7 +92,15 @@ def curate(args: argparse.Namespace) -> None:
             one.close()
     shutil.rmtree(out / "curated", ignore_errors=True)
     partial.rename(out / "curated")
-    _show(facts, out, as_json=args.json)
+    asked = {
+        "heuristics": settings.rules,
+        "language": settings.language,
+        "semantic_duplicate": settings.semantic,
+        "educational": args.educational,
+        "contaminated": sets,
+    }
+    off = [stage for stage, on in asked.items() if not on]
+    _show(facts, out, off, as_json=args.json)
 
 
 def _settings(args: argparse.Namespace) -> "CurateSettings":
@@ -152,14 +165,18 @@ def _source(args: argparse.Namespace) -> Path:
     return folder
 
 
-def _show(facts: dict[str, Any], out: Path, *, as_json: bool) -> None:
+def _show(facts: dict[str, Any], out: Path, off: Sequence[str], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(facts | {"out": str(out / "curated")}, indent=2, ensure_ascii=False))
         return
     write: Callable[[str], None] = print
     write(f"{'stage':22s} {'in':>10s} {'out':>10s}  share")
     for row in facts["funnel"]:
+        if row["stage"] in off and row["in"] == row["out"]:
+            continue
         write(f"{row['stage']:22s} {row['in']:10,} {row['out']:10,}  {row['share']:.3f}")
+    if off:
+        write(f"not asked for: {', '.join(off)}")
     reasons = ", ".join(f"{name} {count:,}" for name, count in list(facts["reasons"].items())[:8])
     if reasons:
         write(f"removed most: {reasons}")

@@ -180,4 +180,5 @@ def _covered(where: I64, n: int, document: I64, running: I64, documents: int) ->
     ends = starts + n
     begin = starts.copy()
     begin[1:] = np.maximum(starts[1:], ends[:-1])  # what the run before covers counts once
-    return np.bincount(document[starts], weights=running[ends] - running[begin], minlength=documents)
+    covered = np.bincount(document[starts], weights=running[ends] - running[begin], minlength=documents)
+    return np.asarray(covered, np.float64)
