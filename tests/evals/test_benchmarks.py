@@ -624,3 +624,13 @@ def test_questions_that_are_too_long_are_not_said_to_be_asked_again(tmp_path: Pa
     write(tmp_path, "gsm8k_train", [{"question": f"q{n}", "answer": "#### 1"} for n in range(5)])
     with pytest.raises(HornbookError, match=r"300 tokens\.\)\. Fewer examples .*--shots 0"):
         run_card(cards()["gsm8k"], Small(), Asking(data=tmp_path))
+
+
+def test_a_model_without_likelihoods_is_told_what_it_can_be_asked() -> None:
+    class Mute(Known):
+        capabilities = Capabilities()
+
+    with pytest.raises(
+        HornbookError, match=r"arc-easy is graded by log-likelihoods, which known does not tell"
+    ):
+        run_card(cards()["arc-easy"], Mute(), Asking(), items=make_items(cards()["arc-easy"], [ARC]))

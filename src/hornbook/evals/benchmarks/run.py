@@ -14,7 +14,7 @@ from hornbook.evals.asking import converses
 from hornbook.evals.result import BITS_PER_BYTE, Result, Score, both_sides, not_answered, score_of
 from hornbook.evals.sample_store import SampleStore, run_key
 from hornbook.lab.statistics import Interval
-from hornbook.lm.base import Advances, Failure, LanguageModel, Message, require
+from hornbook.lm.base import Advances, Failure, LanguageModel, Message
 from hornbook.lm.base import Score as Likelihood
 
 from .card import Card
@@ -118,8 +118,11 @@ def run_card(
             items was answered.
     """
     began = time.perf_counter()
-    if card.kind != "generate":
-        require(model, "can_score", role="model")
+    if card.kind != "generate" and not model.capabilities.can_score:
+        raise HornbookError(
+            f"{card.name} is graded by log-likelihoods, which {model.identity} does not tell: that needs a "
+            "model on this machine. Endpoints are graded by what they write: gsm8k, math, ifeval, humaneval..."
+        )
     items = load_items(card, asking) if items is None else items
     chat = _in_turns(card, model, asking)
     shots = card.shots if asking.shots is None else asking.shots
