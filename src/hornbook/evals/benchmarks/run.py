@@ -121,7 +121,7 @@ def run_card(
     if card.kind != "generate" and not model.capabilities.can_score:
         raise HornbookError(
             f"{card.name} is graded by log-likelihoods, which {model.identity} does not tell: that needs a "
-            "model on this machine. Endpoints are graded by what they write: gsm8k, math, ifeval, humaneval..."
+            "model on this machine. Endpoints are graded by what they write: gsm8k, math, ifeval..."
         )
     items = load_items(card, asking) if items is None else items
     chat = _in_turns(card, model, asking)
