@@ -8,12 +8,14 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from hornbook.errors import HornbookError
 from hornbook.sandbox import Job, Limits, Sandbox, backends, run_program, self_test
 from hornbook.sandbox.backends import choose_backend
+from hornbook.sandbox.limits import Outcome, Status
 
 SHORT = Limits(cpu_seconds=0.3, wall_seconds=1.5, memory_bytes=160 << 20)
 
@@ -252,3 +254,10 @@ def test_the_shared_sandbox_and_wrong_limits():
         Limits(cpu_seconds=-1)
     with pytest.raises(HornbookError, match="workers is 0"):
         Sandbox(workers=0)
+
+
+def test_what_went_wrong_is_one_line() -> None:
+    assert Outcome(status="ok").sentence == ""
+    assert Outcome(status="cpu_limit").sentence.startswith("it ran until its processor time was used up")
+    assert Outcome(status="error", stderr="Traceback\nValueError: no\n").sentence == "ValueError: no"
+    assert all(Outcome(status=status).sentence for status in get_args(Status) if status != "ok")

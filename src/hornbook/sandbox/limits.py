@@ -1,12 +1,20 @@
 """What a program may use, and what came of it."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from hornbook.errors import HornbookError
 
 Status: TypeAlias = Literal["ok", "error", "cpu_limit", "wall_limit", "memory", "refused"]
+_MET: Mapping[Status, str] = {
+    "error": "it failed and did not say why",
+    "cpu_limit": "it ran until its processor time was used up: does it ever end?",
+    "wall_limit": "it did not end in its time: what does it wait for?",
+    "memory": "it wanted more memory than it may have",
+    "refused": "it was stopped for something that it may not do",
+}
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -83,3 +91,9 @@ class Outcome:
     @property
     def ok(self) -> bool:
         return self.status == "ok"
+
+    @property
+    def sentence(self) -> str:
+        """What went wrong, in one line: the program's own last word, or the limit it met; empty if nothing."""
+        said = self.stderr.strip().splitlines()[-1:]
+        return "" if self.ok else said[0][:200] if said else _MET[self.status]

@@ -185,7 +185,7 @@ def solution_assignments(questions: Sequence[dict[str, Any]], seed: int) -> list
             if not outcome.ok:
                 return (
                     None,
-                    f"The program does not run: {outcome.stderr.strip().splitlines()[-1:] or outcome.status}.",
+                    f"The program does not run: {outcome.sentence}.",
                 )
             if isinstance(outcome.value, bool) or not isinstance(outcome.value, (int, float)):
                 return None, "The program does not return a number."

@@ -91,8 +91,7 @@ def tested_problem(program: str) -> tuple[str, float]:
     changed = mutants(program)
     outcomes = run_many([f"{source}\n\ntest()\n" for source in (program, *changed)], share=False)
     if not outcomes[0].ok:
-        said = outcomes[0].stderr.strip().splitlines()[-1:] or [outcomes[0].status]
-        return f"The tests do not pass: {said[0][:200]}. Correct the function or the test.", 0.0
+        return f"The tests do not pass: {outcomes[0].sentence}. Correct the function or the test.", 0.0
     killed = sum(not outcome.ok for outcome in outcomes[1:]) / len(changed) if changed else 1.0
     if killed < LEAST_KILLED:
         return "The tests pass even when the function is changed; test what it gives on more cases.", killed
