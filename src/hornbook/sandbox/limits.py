@@ -94,6 +94,6 @@ class Outcome:
 
     @property
     def sentence(self) -> str:
-        """What went wrong, in one line: the program's own last word, or the limit it met; empty if nothing."""
+        """What went wrong, in one line: the program's own last word, or the limit it met."""
         said = self.stderr.strip().splitlines()[-1:]
         return "" if self.ok else said[0][:200] if said else _MET[self.status]
