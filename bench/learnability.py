@@ -24,7 +24,7 @@ from hornbook.data.packing import PackedLoader
 from hornbook.data.tokenizer import Tokenizer
 from hornbook.data.tokens import TokenFile, TokenWriter
 from hornbook.evals import policy, word_problems
-from hornbook.evals.stories import grade_stories
+from hornbook.evals.stories.grades import grade_stories
 from hornbook.infer.engine import Engine
 from hornbook.lm.base import Sampling
 from hornbook.model.decoder import Decoder

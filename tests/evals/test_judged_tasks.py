@@ -10,15 +10,15 @@ import pytest
 from hornbook.errors import HornbookError
 from hornbook.evals import suite
 from hornbook.evals.benchmarks.run import Asking
-from hornbook.evals.checkable_skills import mechanical_judge, mechanical_student
 from hornbook.evals.comparison import compare
 from hornbook.evals.result import Result, as_text
 from hornbook.evals.sample_store import SampleStore
-from hornbook.evals.skill_mix import combinations
-from hornbook.evals.skill_mix_run import checkable
-from hornbook.evals.skill_mix_task import find_lists, run_skill_mix
-from hornbook.evals.skills import our_skills
-from hornbook.evals.story_task import beginnings, run_stories
+from hornbook.evals.skill_mix.checkable import mechanical_judge, mechanical_student
+from hornbook.evals.skill_mix.protocol import combinations
+from hornbook.evals.skill_mix.run import checkable
+from hornbook.evals.skill_mix.skills import our_skills
+from hornbook.evals.skill_mix.task import find_lists, run_skill_mix
+from hornbook.evals.stories.task import beginnings, run_stories
 from hornbook.lm.base import Advances, Completion, Failure, Request
 from hornbook.lm.simulated import SimulatedModel
 from hornbook.synth.stories import story_rows

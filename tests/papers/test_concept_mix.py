@@ -10,9 +10,9 @@ import pytest
 from mock_images import MockStudio
 
 from hornbook.errors import HornbookError
-from hornbook.evals import concept_mix_step
-from hornbook.evals.concept_mix_step import Apprentice
-from hornbook.evals.concept_mix_words import caption
+from hornbook.evals.concept_mix import steps
+from hornbook.evals.concept_mix.steps import Apprentice
+from hornbook.evals.concept_mix.words import caption
 from hornbook.lab.png import png, read_png
 from hornbook.lab.run import Run
 from hornbook.lm.endpoint_settings import EndpointSettings
@@ -59,7 +59,7 @@ def test_the_smallest_scale_makes_every_claim_and_shows_pictures(tmp_path: Path)
 
 
 def test_endpoints_are_examined_and_a_run_that_lacks_a_picture_says_so(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(concept_mix_step, "PATIENCE", EndpointSettings(max_attempts=1, backoff_seconds=0.0))
+    monkeypatch.setattr(steps, "PATIENCE", EndpointSettings(max_attempts=1, backoff_seconds=0.0))
 
     def draw(prompt: str) -> bytes:
         return png(np.full((4, 4, 3), len(prompt), np.uint8))
@@ -72,8 +72,8 @@ def test_endpoints_are_examined_and_a_run_that_lacks_a_picture_says_so(tmp_path:
             judge=f"{studio.url}#seer",
             endpoint_pictures=2,
         )
-        plan = concept_mix_step.draw_plans(3, 2, concept_mix_step.PAPER, seed=0).plans[0]
-        studio.fails = {caption(plan, concept_mix_step.PAPER)}
+        plan = steps.draw_plans(3, 2, steps.PAPER, seed=0).plans[0]
+        studio.fails = {caption(plan, steps.PAPER)}
         first = run_of(tmp_path, settings)
         assert "1 of 4 pictures were not drawn" in first.unfinished[0]
         page = (first.folder / "report.html").read_text()

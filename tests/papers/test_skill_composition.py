@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from hornbook.evals.composition_step import SIDES
+from hornbook.evals.skill_mix.composition_steps import SIDES
 from hornbook.lab.history import load_artifact
 from hornbook.lab.run import Run
 from hornbook.papers import skill_composition

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hornbook.errors import HornbookError
-from hornbook.evals.concept_mix_world import answers, brief, draw_scenes
+from hornbook.evals.concept_mix.world import answers, brief, draw_scenes
 from hornbook.model.decoder import Decoder
 from hornbook.synth.painter import (
     BRIEF,

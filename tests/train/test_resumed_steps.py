@@ -19,8 +19,8 @@ from hornbook.align.unlearning import Unlearning, unlearn
 from hornbook.align.verifier import VerifierPlan, train_verifiers
 from hornbook.data.corpus_writer import CorpusWriter
 from hornbook.data.tokenizer import Tokenizer
-from hornbook.evals.composition_step import Composer, raise_composer
-from hornbook.evals.concept_mix_step import Apprentice, raise_painter
+from hornbook.evals.concept_mix.steps import Apprentice, raise_painter
+from hornbook.evals.skill_mix.composition_steps import Composer, raise_composer
 from hornbook.lab.run import Run
 from hornbook.lab.step import Step
 from hornbook.model.decoder import Decoder

@@ -19,7 +19,7 @@ def add_arguments(sub: argparse.ArgumentParser) -> None:
 
 def parrot(args: argparse.Namespace) -> None:
     """Prints what a stochastic parrot could have seen, and what of the score is beyond it."""
-    from hornbook.evals.skill_mix_score import expected_occurrences, novel_share
+    from hornbook.evals.skill_mix.score import expected_occurrences, novel_share
     from hornbook.lab.statistics import wilson_interval
 
     hits, _, trials = args.full_marks.partition("/")

@@ -23,7 +23,7 @@ from hornbook.synth.stories import write_story
 from hornbook.synth.word_problems import spoil, write_problem
 from hornbook.synth.world import PLOT_NAMES
 
-from .story_corruption import KINDS, corrupt
+from .stories.corruption import KINDS, corrupt
 
 _PROMPT_BYTES, _END_BYTES = 300, 200  # of a document: enough to tell, short enough for the smallest context
 

@@ -15,24 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.errors import HornbookError
-from hornbook.evals import (
-    exercises,
-    mt_bench,
-    policy,
-    ruler,
-    skill_mix_task,
-    stories,
-    story_task,
-    word_problems,
-)
+from hornbook.evals import exercises, mt_bench, policy, ruler, word_problems
 from hornbook.evals.asking import asked
 from hornbook.evals.benchmarks.card import cards, find_card
 from hornbook.evals.benchmarks.run import Asking, load_items, run_card
 from hornbook.evals.benchmarks.source import has_rows
 from hornbook.evals.result import Result, Score, Task, both_sides, one_line
 from hornbook.evals.sample_store import SampleStore
+from hornbook.evals.skill_mix import task as skill_mix_task
 from hornbook.evals.sparks.judging import People
 from hornbook.evals.sparks.run import PREFIX, PROBES, find_probe, items_of, run_probe
+from hornbook.evals.stories import grades as stories
+from hornbook.evals.stories import task as story_task
 from hornbook.evals.suite_items import (
     ITEMS,
     SEED,

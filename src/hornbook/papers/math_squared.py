@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from hornbook.evals.math_squared import Pipeline
-from hornbook.evals.math_squared_step import examine_squares, extract_skills, write_math_squared
-from hornbook.evals.math_students import MathStudent, teach_mathematics
-from hornbook.evals.square_law import PUBLISHED, SquareLaw, fit_square_law
+from hornbook.evals.math_squared.pipeline import Pipeline
+from hornbook.evals.math_squared.square_law import PUBLISHED, SquareLaw, fit_square_law
+from hornbook.evals.math_squared.steps import examine_squares, extract_skills, write_math_squared
+from hornbook.evals.math_squared.students import MathStudent, teach_mathematics
 from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Sample, Series
 from hornbook.lab.run import Run

@@ -11,8 +11,8 @@ from typing import Any
 
 from hornbook.align.sft import finetune
 from hornbook.errors import HornbookError
-from hornbook.evals.composition import TRAINED_CATEGORIES
-from hornbook.evals.composition_step import (
+from hornbook.evals.skill_mix.composition import TRAINED_CATEGORIES
+from hornbook.evals.skill_mix.composition_steps import (
     SIDES,
     Composer,
     examine_composition,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from hornbook.evals.skill_mix_score import novel_share
-from hornbook.evals.skill_mix_step import PROGRAM, examine_skill_mix, judge_noise, search_corpus
+from hornbook.evals.skill_mix.score import novel_share
+from hornbook.evals.skill_mix.steps import PROGRAM, examine_skill_mix, judge_noise, search_corpus
 from hornbook.lab.claim import Claim, over_seeds
 from hornbook.lab.report import Sample, Series
 from hornbook.lab.run import Run

@@ -17,7 +17,7 @@ from hornbook.data.corpus import Corpus
 from hornbook.errors import HornbookError
 from hornbook.evals.annotation import FILE, AnnotationStore, Item, Kind, Queue, Task
 from hornbook.evals.math_answers import Comparer
-from hornbook.evals.skill_mix_step import PIECES, spot_checks
+from hornbook.evals.skill_mix.steps import PIECES, spot_checks
 from hornbook.lab.files import sha256_of
 from hornbook.studio import data, pages
 from hornbook.studio.pages import studio_of

@@ -11,8 +11,8 @@ from math import comb
 from random import Random
 from typing import Any
 
-from hornbook.evals.checkable_skills import CHECKABLE, TOPIC_WORDS, compose, exact_grade
-from hornbook.evals.skill_mix import (
+from hornbook.evals.skill_mix.checkable import CHECKABLE, TOPIC_WORDS, compose, exact_grade
+from hornbook.evals.skill_mix.protocol import (
     Combination,
     Piece,
     combinations,
@@ -24,7 +24,7 @@ from hornbook.evals.skill_mix import (
     read_points,
     second_prompt,
 )
-from hornbook.evals.skills import TOPICS, our_skills, private_split
+from hornbook.evals.skill_mix.skills import TOPICS, our_skills, private_split
 from hornbook.lm.base import Message
 from hornbook.synth import checks
 from hornbook.synth.scripts import Rejected, Row, Script, Scripted, Work

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from hornbook.errors import HornbookError
-from hornbook.evals.concept_mix_step import PROGRAM, examine_artist, examine_painter, raise_painter
+from hornbook.evals.concept_mix.steps import PROGRAM, examine_artist, examine_painter, raise_painter
 from hornbook.lab.run import Run
 from hornbook.lab.step import Artifact
 from hornbook.papers.concept_mix.claims import claims

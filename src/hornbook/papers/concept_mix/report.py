@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from hornbook.evals.concept_mix import CATEGORIES
+from hornbook.evals.concept_mix.protocol import CATEGORIES
 from hornbook.lab.png import read_png
 from hornbook.lab.report import Picture, Report, Series
 from hornbook.lab.step import Artifact

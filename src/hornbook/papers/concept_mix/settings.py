@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from hornbook.evals.concept_mix_step import Apprentice
+from hornbook.evals.concept_mix.steps import Apprentice
 
 KS = (1, 2, 3, 4, 5, 6, 7)
 

@@ -16,7 +16,7 @@ from hornbook.curate.steps import curate, fit_educational
 from hornbook.data.steps import as_source, gather, split, tokenize, train_tokenizer
 from hornbook.errors import HornbookError
 from hornbook.evals.choices import examine_probes
-from hornbook.evals.story_likelihood import judge_stories
+from hornbook.evals.stories.likelihood import judge_stories
 from hornbook.evals.suite import examine
 from hornbook.evals.suite_items import evaluation_sets
 from hornbook.lab.run import Run

@@ -15,15 +15,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hornbook.data.steps import as_source, gather, split, tokenize, train_tokenizer
-from hornbook.evals.story_corruption import measure_grader
-from hornbook.evals.story_exam import (
+from hornbook.evals.stories.corruption import measure_grader
+from hornbook.evals.stories.exam import (
     check_copying,
     compare_continuations,
     follow_instructions,
     grade_completions,
 )
-from hornbook.evals.story_judge import judge_storytellers
-from hornbook.evals.story_neurons import read_neurons
+from hornbook.evals.stories.judge import judge_storytellers
+from hornbook.evals.stories.neurons import read_neurons
 from hornbook.lab.run import Run
 from hornbook.lab.step import Artifact
 from hornbook.model.presets import student

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean
 
-from hornbook.evals.story_exam import NGRAM, TEACHER
+from hornbook.evals.stories.exam import NGRAM, TEACHER
 from hornbook.lab.claim import over_seeds
 from hornbook.lab.run import Run
 from hornbook.papers.tinystories.study import GRAMMAR, LABELS, TRACKING, Study, name_of

@@ -6,8 +6,8 @@ from functools import partial
 from statistics import fmean
 from typing import Any
 
-from hornbook.evals.story_exam import NGRAM, TEACHER
-from hornbook.evals.story_neurons import PURE
+from hornbook.evals.stories.exam import NGRAM, TEACHER
+from hornbook.evals.stories.neurons import PURE
 from hornbook.lab.report import Bar, Report, Sample, Series
 from hornbook.lab.run import Run
 from hornbook.lab.statistics import shown_over_seeds

@@ -19,7 +19,7 @@ Cell = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """What the steps found; see the steps of `evals.story_exam` for the facts."""
+    """What the steps found; see the steps of `evals.stories.exam` for the facts."""
 
     settings: Settings
     bits: Mapping[Cell, Sequence[float]]

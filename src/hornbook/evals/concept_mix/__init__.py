@@ -1,0 +1,1 @@
+"""ConceptMix: scenes of many concepts, their pictures, and who grades them."""
