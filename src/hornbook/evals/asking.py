@@ -1,10 +1,13 @@
 """Questions to a model, one greedy answer each; a call that failed is never graded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Generic, TypeVar
 
 from hornbook.errors import HornbookError
+from hornbook.lab.step import StepContext
 from hornbook.lm.base import Completion, Failure, LanguageModel, Request, Sampling, ask
 
 Row = TypeVar("Row")
@@ -55,6 +58,35 @@ def asked(
         texts=[result.text for result in results if isinstance(result, Completion)],
         unfinished=unfinished,
     )
+
+
+@contextmanager
+def step_model(ctx: StepContext, spec: str | Path) -> Iterator[LanguageModel]:
+    """The model that a step asks, as `open_model` reads it.
+
+    What an endpoint answers is kept in the step's folder: a step that was stopped, or whose endpoint left
+    something out (see `leave_open`), asks only the rest.
+    """
+    from hornbook.infer.open import open_model
+
+    if not _far(spec):
+        yield open_model(spec)
+        return
+    from hornbook.lm.store import CallStore
+
+    with CallStore(ctx.folder / "calls.sqlite") as calls:
+        yield open_model(spec, calls=calls)
+
+
+def leave_open(ctx: StepContext, spec: str | Path, unfinished: str) -> None:
+    """The next run asks again what an endpoint did not answer; what this machine cannot answer it never
+    will."""
+    if unfinished and _far(spec):
+        ctx.unfinished(unfinished)
+
+
+def _far(spec: str | Path) -> bool:
+    return "://" in str(spec)
 
 
 def converses(model: LanguageModel) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from hornbook.data.corpus import Corpus
 from hornbook.errors import HornbookError
-from hornbook.evals.asking import asked
+from hornbook.evals.asking import asked, leave_open, step_model
 from hornbook.evals.benchmarks.scorers import plain
 from hornbook.lab.statistics import Interval, wilson_interval
 from hornbook.lab.step import Artifact, StepContext, step
@@ -192,11 +192,11 @@ def attempt_questions(
     Facts: questions, right, wrong, not attempted (shares), intervals, f1; `groups` {name: the same};
     `outcomes` by question id, so that two models are compared in pairs; `samples`; unfinished.
     """
-    from hornbook.infer.open import open_model
-
     where = model.path / "model" if isinstance(model, Artifact) else model
     asked_for = read_fact_questions(questions, count=count, groups=groups, seed=seed)
-    found, rows, unfinished = measure(open_model(where), asked_for, max_tokens=max_tokens)
+    with step_model(ctx, where) as opened:
+        found, rows, unfinished = measure(opened, asked_for, max_tokens=max_tokens)
+    leave_open(ctx, where, unfinished)
     by_group: dict[str, list[int]] = {}
     for number, row in enumerate(rows):
         by_group.setdefault(row.group, []).append(number)

@@ -174,3 +174,29 @@ def test_a_language_model_is_asked_pairs_and_their_halves(tmp_path, monkeypatch)
     assert (facts["x"], facts["both"], facts["y"]) == (1.0, 1.0, 0.0)
     assert (facts["x_asked"], facts["y_asked"]) == (10, 5)
     assert facts["y_interval"][1] < 0.6
+
+
+def test_what_an_endpoint_left_out_is_asked_again_and_that_alone(tmp_path, monkeypatch):
+    asked = []
+
+    class Faltering(SimulatedModel):
+        def complete(self, requests, **told):
+            found = super().complete(requests, **told)
+            asked.append(len(requests))
+            if len(asked) == 1:
+                found[-3:] = [Failure(kind="connection", message="gone")] * 3
+            return found
+
+    def opened(spec, calls=None):
+        assert calls is not None  # what is answered is kept
+        return Faltering("far", lambda request: "\\boxed{1}")
+
+    monkeypatch.setattr("hornbook.infer.open.open_model", opened)
+    for missing in (3, 0):
+        run = Run(tmp_path, recipe="t", scale="smoke", settings={}, quiet=True)
+        made = run.step(examine_squares, model="http://host/v1#far", count=5, seed=0)
+        assert bool(made.unfinished) is bool(missing)
+        assert made.facts["x_asked"] + made.facts["y_asked"] == 15 - missing
+    run = Run(tmp_path, recipe="t", scale="smoke", settings={}, quiet=True)
+    run.step(examine_squares, model="http://host/v1#far", count=5, seed=0)
+    assert len(asked) == 2

@@ -11,7 +11,7 @@ import numpy as np
 
 from hornbook.data.corpus import CorpusWriter
 from hornbook.errors import HornbookError
-from hornbook.evals.asking import asked
+from hornbook.evals.asking import asked, leave_open, step_model
 from hornbook.evals.benchmarks.card import find_card
 from hornbook.evals.benchmarks.items import last_boxed
 from hornbook.evals.benchmarks.source import read_rows
@@ -240,8 +240,6 @@ def examine_squares(
     Facts: model, x, y, both (pairs whose halves were both right), each with its Wilson interval beside it,
     x_asked and y_asked, shown.
     """
-    from hornbook.infer.open import open_model
-
     rng = Random(f"squares {seed}")
     pairs: list[MathQuestion] = []
     while len(pairs) < count:
@@ -252,12 +250,14 @@ def examine_squares(
     solved = [single(rng.choice(MATH_SKILLS), rng) for _ in range(shots)]
     examples = "\n\n".join(f"Question: {q.text}\n{q.solution} \\boxed{{{q.answer}}}" for q in solved)
     rows = [*enumerate(parts), *enumerate(pairs, len(parts))]
-    got = asked(
-        open_model(model),
-        rows,
-        [prompts.SOLVE.format(examples=examples, question=q.text) for _, q in rows],
-        max_tokens=max_tokens,
-    )
+    with step_model(ctx, model) as opened:
+        got = asked(
+            opened,
+            rows,
+            [prompts.SOLVE.format(examples=examples, question=q.text) for _, q in rows],
+            max_tokens=max_tokens,
+        )
+    leave_open(ctx, model, got.unfinished)
     right: dict[int, bool] = {}
     with Comparer() as compare:
         for (number, question), text in zip(got.rows, got.texts, strict=True):
