@@ -21,6 +21,8 @@ from .scorers import scorer
 
 AT_ONCE = 256
 """Items scored, graded and kept together: what a stopped run of a local model loses at most."""
+_TOGETHER = 64
+"""Answers of an endpoint, each of which its call store has already, that are graded and kept in one go."""
 Found = dict[str, dict[str, Any]]
 Keep = Callable[[Mapping[str, Mapping[str, Any]]], object]
 _T = TypeVar("_T")
@@ -42,21 +44,33 @@ def generate(
     """
     failures: dict[str, Failure] = {}
     asked: list[Item] = []
+    held: list[tuple[Item, Completion | Failure]] = []
     waiting = iter(items)
     done = 0
+
+    def settle() -> None:
+        for part in parts(held, AT_ONCE):
+            own, results = [item for item, _ in part], [result for _, result in part]
+            keep(grade(card, own, results, chat))
+            failures.update({item.id: r for item, r in part if isinstance(r, Failure)})
+        held.clear()
+
     with open_line(model, progress=progress) as line:
-        while True:
-            for item in islice(waiting, line.at_once - (len(asked) - done)):
-                asked.append(item)
-                line.ask(_request(card, item, chat))
-            answers = line.answers()
-            if not answers:
-                return failures
-            done += len(answers)
-            for part in parts([(asked[number], result) for number, result in answers], AT_ONCE):
-                own, results = [item for item, _ in part], [result for _, result in part]
-                keep(grade(card, own, results, chat))
-                failures |= {item.id: r for item, r in part if isinstance(r, Failure)}
+        try:
+            while True:
+                for item in islice(waiting, line.at_once - (len(asked) - done)):
+                    asked.append(item)
+                    line.ask(_request(card, item, chat))
+                answers = line.answers()
+                if not answers:
+                    break
+                done += len(answers)
+                held += [(asked[number], result) for number, result in answers]
+                if len(held) >= _TOGETHER:
+                    settle()
+        finally:  # what came before a line broke is kept, too
+            settle()
+    return failures
 
 
 def _request(card: Card, item: Item, chat: bool) -> Request:
