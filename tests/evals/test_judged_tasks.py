@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,36 @@ def test_the_suite_knows_both(tmp_path: Path) -> None:
     listed = suite.describe()
     assert "\nskill-mix" in listed
     assert "\ntinystories" in listed
+
+
+class Stopped(Counted):
+    """Ctrl-C in the third list of requests."""
+
+    def __init__(self, model: SimulatedModel) -> None:
+        super().__init__(model)
+        self.lists = 0
+
+    def complete(
+        self, requests: Sequence[Request], *, progress: Advances | None = None
+    ) -> list[Completion | Failure]:
+        self.lists += 1
+        if self.lists == 3:
+            raise KeyboardInterrupt
+        return super().complete(requests, progress=progress)
+
+
+def test_a_local_model_that_is_stopped_is_asked_the_rest_alone(tmp_path: Path) -> None:
+    student = mechanical_student(success=0.9)
+    teller = SimulatedModel("teller", lambda request: Completion(text=" and went home. The end."))
+    for name, task, model in (
+        ("skills", partial(run_skill_mix, items=40, ks=(1,)), student),
+        ("stories", partial(run_stories, items=40), teller),
+    ):
+        whole = Counted(model)
+        expected = values(task(whole))
+        stopped, again = Stopped(model), Counted(model)
+        with SampleStore(tmp_path / f"{name}.sqlite") as store:
+            with pytest.raises(KeyboardInterrupt):
+                task(stopped, store=store)
+            assert values(task(again, store=store)) == expected
+        assert again.calls < whole.calls

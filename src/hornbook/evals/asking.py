@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from hornbook.errors import HornbookError
 from hornbook.lab.step import StepContext
 from hornbook.lm.base import Completion, Failure, LanguageModel, Request, Sampling, ask
+from hornbook.lm.line import Streaming
 
 Row = TypeVar("Row")
 
@@ -87,6 +88,23 @@ def leave_open(ctx: StepContext, spec: str | Path, unfinished: str) -> None:
 
 def _far(spec: str | Path) -> bool:
     return "://" in str(spec)
+
+
+KEPT_TOGETHER = 16
+"""Items of several answers each that a local model is asked and whose grades are then kept: what a stopped
+run loses at most."""
+
+
+def kept_together(model: LanguageModel, items: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """The items in the parts after which what was found is kept: all at once for an endpoint, whose answers
+    lie in its call store one by one and which should never wait for us."""
+    return parts(items, max(1, len(items)) if isinstance(model, Streaming) else KEPT_TOGETHER)
+
+
+def parts(values: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
+    """`values` in runs of at most `size`."""
+    for begin in range(0, len(values), size):
+        yield values[begin : begin + size]
 
 
 def converses(model: LanguageModel) -> bool:

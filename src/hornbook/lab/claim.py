@@ -96,9 +96,7 @@ def over_seeds(
     """
     if (above is None) == (below is None):
         raise ValueError(f"claim {name!r}: give one of above and below")
-    from hornbook.lab.statistics import (
-        interval_over_seeds,  # NumPy and SciPy's table: not for reading a claim
-    )
+    from hornbook.lab.statistics import interval_over_seeds  # loads NumPy: not for reading a claim
 
     interval = interval_over_seeds(values)
     threshold = above if above is not None else below

@@ -1,9 +1,10 @@
 """Greedy answers to a card's questions, graded as they come: no endpoint waits for a grader."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
+from hornbook.evals.asking import parts
 from hornbook.lm.base import (
     Advances,
     Completion,
@@ -25,7 +26,6 @@ _TOGETHER = 64
 """Answers of an endpoint, each of which its call store has already, that are graded and kept in one go."""
 Found = dict[str, dict[str, Any]]
 Keep = Callable[[Mapping[str, Mapping[str, Any]]], object]
-_T = TypeVar("_T")
 
 
 def generate(
@@ -101,9 +101,3 @@ def cut(text: str, stop: Sequence[str]) -> str:
         if at > 0 and mark.strip():
             text = text[:at]
     return text
-
-
-def parts(values: Sequence[_T], size: int) -> Iterator[Sequence[_T]]:
-    """`values` in runs of at most `size`."""
-    for begin in range(0, len(values), size):
-        yield values[begin : begin + size]

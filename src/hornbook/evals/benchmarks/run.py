@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hornbook.errors import HornbookError
-from hornbook.evals.asking import converses
+from hornbook.evals.asking import converses, parts
 from hornbook.evals.result import BITS_PER_BYTE, Result, Score, both_sides, not_answered, score_of
 from hornbook.evals.sample_store import SampleStore, run_key
 from hornbook.lab.statistics import Interval
@@ -18,7 +18,7 @@ from hornbook.lm.base import Advances, Failure, LanguageModel, Message
 from hornbook.lm.base import Score as Likelihood
 
 from .card import Card
-from .generate import AT_ONCE, generate, parts
+from .generate import AT_ONCE, generate
 from .items import Item, make_items
 from .source import read_rows, read_worked
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hornbook.errors import HornbookError
+from hornbook.evals.asking import kept_together
 from hornbook.evals.judges import Calibration, Rate, correct
 from hornbook.evals.result import Result, Score, both_sides, not_answered, score_of
 from hornbook.evals.sample_store import SampleStore, run_key
@@ -126,12 +127,12 @@ def run_skill_mix(
         count = min(items or _ITEMS, comb(len(lists.skills), k) * len(lists.topics))
         tasks = combinations(lists.skills, lists.topics, k=k, count=count, seed=seed)
         known = store.known(run, [task.id for task in tasks]) if store else {}
-        todo = [task for task in tasks if task.id not in known]
-        found, failed = _examine(model, judge, todo, seed, progress)
-        known |= found
-        failures |= failed
-        if store and found:
-            store.put(run, found)
+        for todo in kept_together(model, [task for task in tasks if task.id not in known]):
+            found, failed = _examine(model, judge, todo, seed, progress)
+            known |= found
+            failures |= failed
+            if store and found:
+                store.put(run, found)
         level = _Level(k=k, asked=len(tasks), samples=[(t, known[t.id]) for t in tasks if t.id in known])
         levels.append(level)
         scored = level.of("full marks")
@@ -176,8 +177,6 @@ def _examine(
     progress: Advances | None,
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Failure]]:
     """What was found about each combination, and those of which a call failed."""
-    if not tasks:
-        return {}, {}
     sampling = replace(SAMPLING, seed=seed)
     pieces = write(model, tasks, generations=_GENERATIONS, sampling=sampling, progress=progress)
     if judge is None:

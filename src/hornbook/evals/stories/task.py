@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from hornbook.errors import HornbookError
-from hornbook.evals.asking import converses
+from hornbook.evals.asking import converses, kept_together
 from hornbook.evals.benchmarks.source import read_file
 from hornbook.evals.result import Result, Score, both_sides, not_answered, score_of
 from hornbook.evals.sample_store import SampleStore, run_key
@@ -111,18 +111,13 @@ def run_stories(
     todo = [one for one in asked if one.id not in known]
     if progress is not None:
         progress.advance((_ENDINGS + 1) * (len(asked) - len(todo)))
-    texts, failures = _written(model, todo, seed, progress)
-    done = [one for one in todo if one.id in texts]
-    readings = _read(judge, done, texts) if judge is not None and done else {}
-    for one in done:
-        own = readings.get(one.id, {})
-        lost = next((marks.why for ones in own.values() for marks in ones if marks.why), "")
-        if lost:
-            failures[one.id] = Failure(kind="server", message=f"{lost}.")
-            continue
-        known[one.id] = _sample(one, texts[one.id], own)
-        if store:
-            store.put(run, {one.id: known[one.id]})
+    failures: dict[str, Failure] = {}
+    for some in kept_together(model, todo):
+        found, failed = _examined(model, judge, some, seed, progress)
+        known |= found
+        failures |= failed
+        if store and found:
+            store.put(run, found)
     have = [one for one in asked if one.id in known]
     if not have:
         first = next(iter(failures.values()))
@@ -132,6 +127,28 @@ def run_stories(
     index = _training(data)
     details = {**told, "run": run_key(told), "training stories": 0 if index is None else len(index.texts)}
     return _result(have, known, index, failures, len(asked), details, time.perf_counter() - began)
+
+
+def _examined(
+    model: LanguageModel,
+    judge: LanguageModel | None,
+    asked: Sequence[Beginning],
+    seed: int,
+    progress: Advances | None,
+) -> tuple[dict[str, dict[str, Any]], dict[str, Failure]]:
+    """What is kept of each beginning, and those of which a call failed."""
+    texts, failures = _written(model, asked, seed, progress)
+    done = [one for one in asked if one.id in texts]
+    readings = _read(judge, done, texts) if judge is not None and done else {}
+    found: dict[str, dict[str, Any]] = {}
+    for one in done:
+        own = readings.get(one.id, {})
+        lost = next((marks.why for ones in own.values() for marks in ones if marks.why), "")
+        if lost:
+            failures[one.id] = Failure(kind="server", message=f"{lost}.")
+        else:
+            found[one.id] = _sample(one, texts[one.id], own)
+    return found, failures
 
 
 def _written(
@@ -150,7 +167,7 @@ def _written(
     for one in asked:
         requests += [request(one.given, _GO_ON, number) for number in range(_ENDINGS)]
         requests.append(request(one.instructions, _INSTRUCTED, 0))
-    results = model.complete(requests, progress=progress) if requests else []
+    results = model.complete(requests, progress=progress)
     texts: dict[str, list[str]] = {}
     failures: dict[str, Failure] = {}
     each = _ENDINGS + 1
