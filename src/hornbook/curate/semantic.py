@@ -110,6 +110,26 @@ def cosines(vectors: F16, first: I64, second: I64) -> npt.NDArray[np.float64]:
     return np.asarray((a * b).sum(axis=1), np.float64)
 
 
+def spherical_k_means(points: F32, centres: F32, *, rounds: int) -> F32:
+    """(groups, dimensions) centres after at most so many of Lloyd's rounds, by cosine.
+
+    Args:
+        points: (points, dimensions) unit vectors. centres: unit vectors to begin with; one that nobody is
+            nearest to stays where it is.
+    """
+    before: npt.NDArray[Any] | None = None
+    for _ in range(rounds):
+        owner = (points @ centres.T).argmax(axis=1)
+        if before is not None and (owner == before).all():
+            break
+        before = owner
+        sums = np.zeros_like(centres)
+        np.add.at(sums, owner, points)
+        length = np.sqrt((sums**2).sum(axis=1, keepdims=True))
+        centres = np.where(length > 0, sums / np.maximum(length, 1e-12), centres)
+    return centres
+
+
 def _groups(vectors: F16, seed: int) -> list[I64]:
     """Rows of alike documents: all together while they are few, else the groups of k-means on the sphere."""
     size = len(vectors)
@@ -120,12 +140,7 @@ def _groups(vectors: F16, seed: int) -> list[I64]:
     sample = np.sort(generator.choice(size, min(size, 64 * count), replace=False))
     points = vectors[sample].astype(np.float32)
     centres: F32 = points[np.sort(generator.choice(len(points), count, replace=False))]
-    for _ in range(_ROUNDS):
-        owner = (points @ centres.T).argmax(axis=1)
-        sums = np.zeros_like(centres)
-        np.add.at(sums, owner, points)
-        length = np.sqrt((sums**2).sum(axis=1, keepdims=True))
-        centres = np.where(length > 0, sums / np.maximum(length, 1e-12), centres)
+    centres = spherical_k_means(points, centres, rounds=_ROUNDS)
     # Each document goes with its two nearest centres: copies on either side of a border still meet.
     nearest: npt.NDArray[Any] = np.concatenate(
         [

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from hornbook.curate.semantic import spherical_k_means
 from hornbook.synth.coverage import Cells
 from hornbook.synth.diversity import words
 
@@ -43,18 +44,8 @@ def _k_means(vectors: np.ndarray, count: int) -> np.ndarray:
     while len(centres) < count:
         centres.append(vectors[int(nearest.argmin())])
         nearest = np.maximum(nearest, vectors @ centres[-1])
-    middle = np.stack(centres)
-    owner = (vectors @ middle.T).argmax(axis=1)
-    for _ in range(_ROUNDS):
-        sums = np.zeros_like(middle)
-        np.add.at(sums, owner, vectors)
-        length = np.linalg.norm(sums, axis=1, keepdims=True)
-        middle = np.where(length > 0, sums / np.maximum(length, 1e-12), middle)
-        moved = (vectors @ middle.T).argmax(axis=1)
-        if (moved == owner).all():
-            break
-        owner = moved
-    return np.asarray(owner)
+    middle = spherical_k_means(vectors, np.stack(centres), rounds=_ROUNDS)
+    return np.asarray((vectors @ middle.T).argmax(axis=1))
 
 
 def _name(inside: Counter[str], overall: Counter[str], size: int, texts: int) -> str:
